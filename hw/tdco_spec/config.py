@@ -55,12 +55,15 @@ class HwConfig:
         if self.acc not in ("fp16", "fp32"):
             raise ConfigError(f"{self.name}: acc must be 'fp16' or 'fp32', not {self.acc!r}")
         self._require("rows <= cols * (pipe + 1)", self.rows <= self.tile_cols, f"{self.rows} > {self.tile_cols}")
-        self._require("port_words <= l1_banks", self.port_words <= self.l1_banks, f"{self.port_words} > {self.l1_banks}")
+        self._require(
+            "port_words <= l1_banks", self.port_words <= self.l1_banks, f"{self.port_words} > {self.l1_banks}"
+        )
         self._require(
             "l1_banks is a power of two", self.l1_banks & (self.l1_banks - 1) == 0, f"l1_banks = {self.l1_banks}"
         )
         self._require(
-            "l1_reserved_bytes < l1_bytes", self.l1_reserved_bytes < self.l1_bytes,
+            "l1_reserved_bytes < l1_bytes",
+            self.l1_reserved_bytes < self.l1_bytes,
             f"{self.l1_reserved_bytes} >= {self.l1_bytes}",
         )
 

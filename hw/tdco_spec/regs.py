@@ -19,7 +19,12 @@ class Register:
 
 CONTROL_REGISTERS = (
     Register("TRIGGER", 0x00, "w", "any write commits the job registers to the queue; ignored while the queue is full"),
-    Register("ACQUIRE", 0x04, "r", "takes the lock: the id the next job will get, or -1 queue full, -2 locked; TRIGGER frees it"),
+    Register(
+        "ACQUIRE",
+        0x04,
+        "r",
+        "takes the lock: id of the next job, or -1 queue full, -2 locked; TRIGGER frees it",
+    ),
     Register("FINISHED", 0x08, "r", "number of jobs finished since reset or SOFT_CLEAR, modulo 2^32"),
     Register("STATUS", 0x0C, "r", "bits 7:0 jobs in the queue, the running one included; bit 8 busy"),
     Register("RUNNING_JOB", 0x10, "r", "id of the running job, or of the last one when idle"),
@@ -33,9 +38,9 @@ JOB_REGISTERS = (
     Register("W_ADDR", 0x44, "rw", "byte address of W[0,0]"),
     Register("Y_ADDR", 0x48, "rw", "byte address of Y[0,0]; not read when the Y flag is 0"),
     Register("Z_ADDR", 0x4C, "rw", "byte address of Z[0,0]; may equal Y_ADDR"),
-    Register("X_STRIDE", 0x50, "rw", "bytes from one stored line of X to the next, a multiple of 2, may be 0 or negative"),
+    Register("X_STRIDE", 0x50, "rw", "bytes from one stored line of X to the next, even, may be 0 or negative"),
     Register("W_STRIDE", 0x54, "rw", "bytes from one stored line of W to the next"),
-    Register("Y_STRIDE", 0x58, "rw", "bytes from one stored line of Y to the next; 0 repeats one line (bias broadcast)"),
+    Register("Y_STRIDE", 0x58, "rw", "bytes from one stored line of Y to the next; 0 repeats one line (bias)"),
     Register("Z_STRIDE", 0x5C, "rw", "bytes from one stored line of Z to the next"),
     Register("M_N", 0x60, "rw", "bits 15:0 M (rows of Z), bits 31:16 N (columns of Z)"),
     Register("K_FLAGS", 0x64, "rw", "bits 15:0 K (the reduced dimension), bits 31:16 JOB_FLAGS"),

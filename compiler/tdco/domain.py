@@ -1,0 +1,75 @@
+"""What the tiler works from: the loops of an operator, and which part of each operand a tile of them touches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from .program import Ref
+
+
+@dataclass(frozen=True)
+class Loop:
+    """``kind``: "parallel" (tiles are independent), "reduce" (tiles accumulate in order), "whole" (never split)."""
+
+    name: str
+    extent: int
+    kind: str = "parallel"
+
+
+@dataclass(frozen=True)
+class Dim:
+    """One dimension of an operand: a tile [a, b) of ``loop`` touches [coeff*a + lo, coeff*(b-1) + hi], clipped.
+
+    ``loop`` None: the whole dimension, whatever the tile.
+    """
+
+    loop: str | None = None
+    coeff: int = 1
+    lo: int = 0
+    hi: int = 0
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Loops (outermost first), one tuple of ``Dim`` per operand (inputs, then outputs; None: absent or untouched).
+
+    ``scratch`` gives the L1 bytes a tile of the given loop sizes needs beside its operands. ``dense``: the operands
+    must be row-major in L1; otherwise ``lower`` reads ``Operand.strides`` (a GEMM takes either orientation).
+    """
+
+    loops: tuple[Loop, ...]
+    operands: tuple[tuple[Dim, ...] | None, ...]
+    scratch: Callable[[Mapping[str, int]], int] | None = None
+    dense: bool = True
+
+
+@dataclass(frozen=True)
+class Operand:
+    """The part of a tensor that a tile touches, in L1.
+
+    ``start``: index of its first element in the whole tensor, whose shape is ``full``; ``strides`` in elements.
+    """
+
+    ref: Ref
+    start: tuple[int, ...]
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    full: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One tile of a node: ``loops`` maps a loop's name to (start, size).
+
+    ``first`` and ``last`` tell where the tile stands along the reduce loops: the first one initialises the outputs,
+    the others accumulate onto them.
+    """
+
+    loops: Mapping[str, tuple[int, int]]
+    inputs: tuple[Operand | None, ...]
+    outputs: tuple[Operand | None, ...]
+    scratch: Ref | None = None
+    first: bool = True
+    last: bool = True

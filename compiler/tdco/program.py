@@ -1,0 +1,106 @@
+"""The compiler's output types: commands for the engine, the cores and the DMA, and where their buffers lie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A byte address, symbolic until the memory plan is made: ``offset`` bytes into ``buffer``."""
+
+    buffer: str
+    offset: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class GemmJob:
+    """Exactly one engine launch: the job registers of ``tdco_spec.regs``. Strides in bytes, all operands in L1."""
+
+    m: int
+    n: int
+    k: int
+    x: Ref
+    w: Ref
+    z: Ref
+    y: Ref | None = None
+    x_stride: int
+    w_stride: int
+    z_stride: int
+    y_stride: int = 0
+    trans_x: bool = False
+    trans_w: bool = False
+    trans_z: bool = False
+    y_column: bool = False
+    relu: bool = False
+
+
+@dataclass(frozen=True)
+class KernelCall:
+    """A C kernel on the cores: ``symbol(args, core, cores)`` with pointers, integers and floats in this order.
+
+    ``writes`` counts how many of the last refs are written (all others are only read); a written ref may be read too.
+    """
+
+    symbol: str
+    refs: tuple[Ref | None, ...]
+    ints: tuple[int, ...] = ()
+    floats: tuple[float, ...] = ()
+    writes: int = 1
+
+
+@dataclass(frozen=True)
+class Copy:
+    """One DMA transfer between L1 (dense) and L2: ``rows`` rows of ``row_bytes``, ``stride_bytes`` apart in L2."""
+
+    l1: Ref
+    l2: Ref
+    row_bytes: int
+    rows: int
+    stride_bytes: int
+    to_l1: bool
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command in issue order. ``after``: indices of earlier commands that must have finished before it starts."""
+
+    op: GemmJob | KernelCall | Copy
+    node: int
+    after: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A piece of memory: ``level`` is "l1" or "l2"; ``tensor`` names the value it holds (part of)."""
+
+    name: str
+    bytes: int
+    level: str
+    tensor: str
+
+
+@dataclass(frozen=True)
+class Schedule:
+    buffers: Mapping[str, Buffer]
+    commands: tuple[Command, ...]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where and when a buffer lives: byte ``offset`` in its level, from command ``first`` to ``last`` inclusive."""
+
+    buffer: Buffer
+    offset: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Placements by buffer name and, per level, the peak in bytes (reserved bytes included) and the liveness bound."""
+
+    placements: Mapping[str, Placement]
+    peak_bytes: Mapping[str, int]
+    bound_bytes: Mapping[str, int]
