@@ -1,0 +1,79 @@
+"""What every command shares: one JSON object on stdout with --json, prose and progress on stderr, honest exit codes."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from tdco_sim import SimError
+from tdco_spec import ConfigError
+
+from ..errors import TdcoError
+
+console = Console(stderr=True, highlight=False)
+
+
+def json_command(show: Callable[[dict[str, Any]], None]) -> Callable[[Callable[..., dict[str, Any]]], click.Command]:
+    """Turns a function returning a dict into a command: ``show`` prints it for people, ``--json`` as one object.
+
+    Exit code 0 on success, 1 when the result says ``ok: False`` or the input was bad, 2 for wrong usage (click).
+    """
+
+    def decorate(function: Callable[..., dict[str, Any]]) -> click.Command:
+        @functools.wraps(function)
+        def run(as_json: bool, **arguments: Any) -> None:
+            try:
+                result = function(**arguments)
+            except (TdcoError, SimError, ConfigError) as e:
+                what, where, hint = (getattr(e, field, "") for field in ("what", "where", "hint"))
+                if as_json:
+                    click.echo(json.dumps({"error": {"what": what or str(e), "where": where, "hint": hint}}))
+                else:
+                    console.print(f"[bold red]error:[/] {e}", markup=True)
+                sys.exit(1)
+            if as_json:
+                click.echo(json.dumps(result))
+            else:
+                show(result)
+            sys.exit(0 if result.get("ok", True) else 1)
+
+        return click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")(run)
+
+    return decorate
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Prints a table on stdout; numbers are right-aligned and grouped by thousands."""
+    out = Table(title=title, title_justify="left", title_style="bold")
+    rows = [list(r) for r in rows]
+    for i, column in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(r[i], int | float) for r in rows)
+        out.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        out.add_row(*(text(cell) for cell in row))
+    Console(highlight=False).print(out)
+
+
+def text(cell: Any) -> str:
+    """A cell as people read it: 1,234,567 and 0.0123."""
+    if isinstance(cell, bool) or not isinstance(cell, int | float):
+        return str(cell)
+    return f"{cell:,}" if isinstance(cell, int) else f"{cell:,.4g}" if abs(cell) < 1000 else f"{cell:,.0f}"
+
+
+def key_values(title: str, values: Mapping[str, Any]) -> None:
+    """Prints a two-column table of everything in ``values``."""
+    table(title, ("", ""), [(k, text(v)) for k, v in values.items()])
+
+
+def progress() -> Progress:
+    """A progress bar on stderr that vanishes when done and stays silent where there is no terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console, transient=True)

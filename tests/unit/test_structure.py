@@ -1,0 +1,38 @@
+"""Rules of the repository that no tool checks: who may import whom, and how long a file may be."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = {"tdco_spec": "hw", "redmule": "hw", "tdco": "compiler", "tdco_sim": "sim"}
+SOURCES = sorted(p for top in ("hw", "compiler", "sim", "sw", "tests") for p in (ROOT / top).rglob("*") if p.is_file())
+
+
+def imports(file: Path) -> set[str]:
+    """Top-level packages of ours that ``file`` imports."""
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.split(".")[0])
+    return names & set(PACKAGES)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_packages_meet_only_in_the_cli(package: str) -> None:
+    for file in (ROOT / PACKAGES[package] / package).rglob("*.py"):
+        if "cli" not in file.parts:
+            foreign = imports(file) - {package, "tdco_spec"}
+            assert not foreign, f"{file.relative_to(ROOT)} imports {foreign}"
+
+
+def test_files_stay_readable() -> None:
+    long = {
+        str(p.relative_to(ROOT)): n
+        for p in SOURCES
+        if p.suffix in {".py", ".c", ".h", ".cpp", ".hpp"} and (n := len(p.read_text().splitlines())) > 600
+    }
+    assert not long, f"files over 600 lines want splitting: {long}"
