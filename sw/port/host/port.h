@@ -1,0 +1,82 @@
+/* What a platform gives to kernels and runtime. This one is the machine the program was compiled on. */
+#ifndef TDCO_PORT_H
+#define TDCO_PORT_H
+
+#include <stdint.h>
+#include <string.h>
+
+#include "tdco.h"
+
+#ifdef __F16C__
+#include <immintrin.h>
+#endif
+
+/* The value of a binary16, exactly; every NaN becomes 0x7FC00000. */
+static inline float tdco_h2f(uint16_t h)
+{
+#ifdef __F16C__
+    const float value = _cvtsh_ss(h);
+    return value == value ? value : __builtin_nanf("");
+#else
+    const uint32_t sign = (uint32_t)(h & 0x8000) << 16, magnitude = h & 0x7FFF;
+    uint32_t bits;
+    float value;
+    if (magnitude > 0x7C00)
+        return __builtin_nanf("");
+    if (magnitude == 0x7C00) {
+        bits = sign | 0x7F800000;
+    } else if (magnitude >= 0x0400) {
+        bits = sign | ((magnitude << 13) + ((127 - 15) << 23));
+    } else {
+        value = (float)magnitude * 0x1p-24f; /* subnormal; exact, and binary32 has room to spare */
+        memcpy(&bits, &value, sizeof bits);
+        bits |= sign;
+    }
+    memcpy(&value, &bits, sizeof value);
+    return value;
+#endif
+}
+
+/* The binary16 nearest to `value`, ties to even; every NaN becomes 0x7E00. */
+static inline uint16_t tdco_f2h(float value)
+{
+#ifdef __F16C__
+    return value == value ? (uint16_t)_cvtss_sh(value, _MM_FROUND_TO_NEAREST_INT) : 0x7E00;
+#else
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    const uint16_t sign = (uint16_t)(bits >> 16 & 0x8000);
+    bits &= 0x7FFFFFFF;
+    if (bits > 0x7F800000)
+        return 0x7E00;
+    if (bits >= 0x477FF000) /* 65520, halfway between the largest finite value and the next step */
+        return sign | 0x7C00;
+    if (bits < 0x38800000) { /* below 2^-14: one unit in the last place of 0.5 + x is 2^-24, the subnormal step */
+        float shifted;
+        memcpy(&shifted, &bits, sizeof shifted);
+        shifted += 0.5f;
+        memcpy(&bits, &shifted, sizeof bits);
+        return sign | (uint16_t)(bits - 0x3F000000);
+    }
+    bits += 0x0FFF + (bits >> 13 & 1);
+    return sign | (uint16_t)((bits - ((127 - 15) << 23)) >> 13);
+#endif
+}
+
+/* A device address as a pointer; 0 stays 0. */
+void *tdco_ptr(uint32_t addr);
+
+/* The runtime calls these in program order, and only once everything a command waits for has finished. A port may
+ * return before the work is done; commands of a kind finish in the order they were started. */
+void tdco_port_copy(const tdco_copy *copy);
+void tdco_port_gemm(const tdco_job *job);
+void tdco_port_call(const tdco_call *call);
+
+/* Returns when `count` commands of `kind` have finished since tdco_port_begin(). */
+void tdco_port_wait(uint32_t kind, uint32_t count);
+
+/* A step of `program` begins; command `index` of it is next. */
+void tdco_port_begin(const tdco_program *program);
+void tdco_port_command(const tdco_program *program, uint32_t index);
+
+#endif
