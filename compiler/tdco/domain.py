@@ -73,3 +73,19 @@ class Tile:
     scratch: Ref | None = None
     first: bool = True
     last: bool = True
+
+
+def touched(
+    dims: tuple[Dim, ...], loops: Mapping[str, tuple[int, int]], full: tuple[int, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(start, shape) of the part of an operand of shape ``full`` that a tile ``loops`` (name -> (start, size)) touches."""
+    bounds = []
+    for dim, extent in zip(dims, full, strict=True):
+        if dim.loop is None:
+            bounds.append((0, extent))
+            continue
+        start, size = loops[dim.loop]
+        first = max(0, dim.coeff * start + dim.lo)
+        last = min(extent - 1, dim.coeff * (start + size - 1) + dim.hi)
+        bounds.append((first, max(0, last - first + 1)))
+    return tuple(first for first, _ in bounds), tuple(size for _, size in bounds)
