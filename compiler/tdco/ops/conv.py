@@ -1,0 +1,139 @@
+"""Conv: Z[B,H',W',Cout] = X[B,H,W,Cin] * W[kh,kw,Cin,Cout] + bias[Cout], channels last; forward only.
+
+A tile's windows become the rows of a matrix in scratch memory (im2col), which the engine multiplies with the filters
+read as a matrix [kh*kw*Cin, Cout]: every output is one chain over K in the order ky, kx, cin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..domain import Dim, Domain, Loop, Operand, Tile
+from ..errors import TdcoError
+from ..ir import Attrs, Builder, Node, TensorType
+from ..program import GemmJob, KernelCall
+from . import OpDef, Sample
+from .matmul import ELEMENT_BYTES, product_jobs, require_f16
+
+
+def infer(types: Sequence[Any], attrs: Attrs) -> tuple[TensorType, ...]:
+    """attrs: strides (y, x), pads (top, left, bottom, right), and where given group = 1 and dilations (1, 1)."""
+    x, w, *rest = types
+    bias = rest[0] if rest else None
+    require_f16(types, ("X", "W", "the bias"))
+    if len(x.shape) != 4 or len(w.shape) != 4:
+        raise TdcoError(f"X {x} and W {w} must be [B,H,W,Cin] and [kh,kw,Cin,Cout]", hint="only 2-D convolutions")
+    if attrs.get("group", 1) != 1:
+        raise TdcoError(f"{attrs['group']} groups are not supported yet", hint="only group = 1")
+    if tuple(attrs.get("dilations", (1, 1))) != (1, 1):
+        raise TdcoError(f"dilations {tuple(attrs['dilations'])} are not supported yet", hint="only (1, 1)")
+    if x.shape[3] != w.shape[2]:
+        raise TdcoError(f"X {x} has {x.shape[3]} channels, but the filters {w} take {w.shape[2]}")
+    if bias is not None and bias.shape != (w.shape[3],):
+        raise TdcoError(f"the bias must be [{w.shape[3]}], one value per filter of {w}, but it is {bias}")
+    rows, cols = (
+        _windows(f"{x} along {'HW'[d]}", x.shape[1 + d], w.shape[d], attrs["strides"][d], attrs["pads"][d::2])
+        for d in (0, 1)
+    )
+    return (TensorType((x.shape[0], rows, cols, w.shape[3])),)
+
+
+def _windows(what: str, extent: int, kernel: int, stride: int, pads: Sequence[int]) -> int:
+    """How many windows fit along one dimension."""
+    if stride < 1 or any(not 0 <= pad < kernel for pad in pads):
+        raise TdcoError(f"stride {stride} and pads {tuple(pads)} do not suit a kernel of {kernel}: {what}",
+                        hint="strides are at least 1, pads smaller than the kernel")  # fmt: skip
+    if extent + sum(pads) < kernel:
+        raise TdcoError(f"a kernel of {kernel} does not fit into {what} with pads {tuple(pads)}")
+    return (extent + sum(pads) - kernel) // stride + 1
+
+
+def evaluate(inputs: Sequence[Any], attrs: Attrs) -> tuple[np.ndarray, ...]:
+    x, w, *rest = inputs
+    top, left, bottom, right = attrs["pads"]
+    padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, w.shape[:2], axis=(1, 2))
+    windows = windows[:, :: attrs["strides"][0], :: attrs["strides"][1]]  # [B, H', W', Cin, kh, kw]
+    z = np.tensordot(windows, w, axes=([4, 5, 3], [0, 1, 2]))
+    return (z + rest[0] if rest and rest[0] is not None else z,)
+
+
+def grad(b: Builder, node: Node, dys: Sequence[str | None], wanted: Sequence[bool]) -> Sequence[str | None]:
+    if any(wanted) and dys[0] is not None:
+        raise TdcoError(
+            "training a convolution is not supported yet",
+            f"Conv node {node.source or node.outputs[0]}",
+            "choose a strategy that trains only what comes behind the last convolution",
+        )
+    return (None,) * len(node.inputs)
+
+
+def domain(node: Node, inputs: Sequence[Any], outputs: Sequence[TensorType]) -> Domain:
+    kh, kw, cin, _ = inputs[1].shape
+    (sy, sx), (top, left, _, _) = node.attrs["strides"], node.attrs["pads"]
+    loops = tuple(Loop(name, n) for name, n in zip(("b", "oy", "ox", "co"), outputs[0].shape, strict=True))
+    x = (Dim("b"), Dim("oy", sy, -top, kh - 1 - top), Dim("ox", sx, -left, kw - 1 - left), Dim())
+    bias: list[tuple[Dim, ...] | None] = [(Dim("co"),) if t is not None else None for t in inputs[2:]]
+
+    def im2col_bytes(sizes: Mapping[str, int]) -> int:
+        return sizes["b"] * sizes["oy"] * sizes["ox"] * kh * kw * cin * ELEMENT_BYTES
+
+    w, z = (Dim(), Dim(), Dim(), Dim("co")), tuple(Dim(loop.name) for loop in loops)
+    return Domain(loops, (x, w, *bias, z), im2col_bytes)
+
+
+def lower(node: Node, tile: Tile) -> Sequence[GemmJob | KernelCall]:
+    x, w, *rest = tile.inputs
+    (z,) = tile.outputs
+    assert x and w and z and tile.scratch
+    (sy, sx), (top, left, _, _) = node.attrs["strides"], node.attrs["pads"]
+    kh, kw, cin, cout = w.shape
+    # distance from the first row (column) of the first window to the first one of x that lies in L1
+    above, before = x.start[1] - (z.start[1] * sy - top), x.start[2] - (z.start[2] * sx - left)
+    ints = (*z.shape[:3], kh, kw, cin, x.shape[1], x.shape[2], sy, sx, above, before)
+    windows = KernelCall("tdco_im2col_f16", (x.ref, tile.scratch), ints)
+    depth = kh * kw * cin
+    rows = _matrix(tile.scratch, prod(z.shape[:3]), depth)
+    product = product_jobs(rows, _matrix(w.ref, depth, cout), _matrix(z.ref, rows.shape[0], cout),
+                           rest[0] if rest else None, True)  # fmt: skip
+    return [windows, *product]
+
+
+def _matrix(ref: Any, rows: int, cols: int) -> Operand:
+    """A dense matrix at ``ref``."""
+    return Operand(ref, (0, 0), (rows, cols), (cols, 1), (rows, cols), "f16")
+
+
+def flop(inputs: Sequence[Any], outputs: Sequence[TensorType], attrs: Attrs) -> int:
+    return 2 * outputs[0].size * prod(inputs[1].shape[:3])
+
+
+def _sample(
+    x: tuple[int, ...], w: tuple[int, ...], bias: bool, strides: tuple[int, ...], pads: tuple[int, ...]
+) -> Sample:
+    types = [TensorType(x), TensorType(w)] + [TensorType(w[3:])] * bias
+    return Sample(tuple(types), {"strides": strides, "pads": pads})
+
+
+OPS = (
+    OpDef(
+        name="Conv",
+        infer=infer,
+        eval=evaluate,
+        grad=grad,
+        domain=domain,
+        lower=lower,
+        flop=flop,
+        samples=(
+            _sample((1, 8, 8, 3), (3, 3, 3, 5), False, (1, 1), (1, 1, 1, 1)),
+            _sample((2, 7, 6, 2), (3, 2, 2, 4), True, (2, 1), (1, 0, 2, 1)),
+            _sample((1, 9, 5, 4), (5, 3, 4, 1), True, (3, 2), (4, 2, 0, 1)),
+            _sample((2, 4, 3, 5), (1, 1, 5, 6), False, (1, 1), (0, 0, 0, 0)),
+            _sample((1, 1, 1, 2), (3, 3, 2, 3), False, (1, 1), (1, 1, 1, 1)),
+        ),
+    ),
+)

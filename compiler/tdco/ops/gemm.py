@@ -1,0 +1,78 @@
+"""Gemm: Z[...,M,N] = X[...,M,K] . W[K,N] + bias[N], with any number of leading dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..domain import Dim, Domain, Tile
+from ..errors import TdcoError
+from ..ir import Attrs, Builder, Node, TensorType
+from ..program import GemmJob, KernelCall
+from . import OpDef, Sample
+from .matmul import flat, flop, product_domain, product_grads, product_jobs, require_f16
+
+
+def infer(types: Sequence[Any], attrs: Attrs) -> tuple[TensorType, ...]:
+    x, w, bias = types
+    require_f16(types, ("X", "W", "the bias"))
+    if len(x.shape) < 2:
+        raise TdcoError(f"X is {x}, but it needs at least two dimensions", hint="reshape a vector first")
+    if len(w.shape) != 2 or x.shape[-1] != w.shape[0]:
+        raise TdcoError(f"W must be [K,N] with K = {x.shape[-1]} as in X {x}, but it is {w}")
+    if bias.shape != (w.shape[1],):
+        raise TdcoError(f"the bias must be [{w.shape[1]}] as the columns of W {w}, but it is {bias}")
+    return (TensorType((*x.shape[:-1], w.shape[1])),)
+
+
+def evaluate(inputs: Sequence[Any], attrs: Attrs) -> tuple[np.ndarray, ...]:
+    x, w, bias = inputs
+    return (np.matmul(x, w) + bias,)
+
+
+def grad(b: Builder, node: Node, dys: Sequence[str | None], wanted: Sequence[bool]) -> Sequence[str | None]:
+    (dy,) = dys
+    if dy is None:
+        return (None, None, None)
+    dx, dw = product_grads(b, node, dy, wanted)
+    dbias = None
+    if wanted[2]:  # a long sum of an activation's size: fp32
+        attrs = {"axes": (0,), "keepdims": 0, "dtype": "f32"}
+        dbias = b.add1("ReduceSum", [flat(b, dy, node.source)], attrs, f"{node.inputs[2]}.grad", node.source)
+    return dx, dw, dbias
+
+
+def domain(node: Node, inputs: Sequence[Any], outputs: Sequence[TensorType]) -> Domain:
+    product = product_domain(inputs[0], inputs[1], outputs[0])
+    x, w, z = product.operands
+    return replace(product, operands=(x, w, (Dim("n"),), z))
+
+
+def lower(node: Node, tile: Tile) -> Sequence[GemmJob | KernelCall]:
+    x, w, bias = tile.inputs
+    (z,) = tile.outputs
+    assert x and w and bias and z
+    return product_jobs(x, w, z, bias, tile.first)
+
+
+OPS = (
+    OpDef(
+        name="Gemm",
+        infer=infer,
+        eval=evaluate,
+        grad=grad,
+        domain=domain,
+        lower=lower,
+        flop=flop,
+        samples=(
+            Sample((TensorType((13, 7)), TensorType((7, 18)), TensorType((18,)))),
+            Sample((TensorType((1, 9, 33)), TensorType((33, 10)), TensorType((10,)))),
+            Sample((TensorType((2, 3, 4, 5)), TensorType((5, 6)), TensorType((6,)))),
+            Sample((TensorType((1, 12)), TensorType((12, 10)), TensorType((10,)))),
+            Sample((TensorType((3, 5, 8)), TensorType((8, 1)), TensorType((1,)))),
+        ),
+    ),
+)

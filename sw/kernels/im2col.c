@@ -1,0 +1,36 @@
+/* A convolution's windows as rows of a matrix, so that the engine can multiply them with the filters. */
+#include "kernel.h"
+
+static uint16_t *zeros(uint16_t *to, int32_t n)
+{
+    for (int32_t i = 0; i < n; i++)
+        *to++ = 0;
+    return to;
+}
+
+/* col[b,oy,ox][ky,kx,c] = x[b, oy*sy - top + ky, ox*sx - left + kx, c], 0 outside of x, which is stored b, y, x, c.
+ * p: x, col.  i: extents of b, oy, ox; ky, kx, c; extents of y, x in the tile; sy, sx; top, left. */
+void tdco_im2col_f16(const tdco_args *a, uint32_t core, uint32_t cores)
+{
+    const int32_t nb = a->i[0], noy = a->i[1], nox = a->i[2], nky = a->i[3], nkx = a->i[4], nc = a->i[5];
+    const int32_t ny = a->i[6], nx = a->i[7], sy = a->i[8], sx = a->i[9], top = a->i[10], left = a->i[11];
+    const tdco_range share = tdco_share(nb * noy * nox, core, cores);
+    for (uint32_t window = share.begin; window < share.end; window++) {
+        const int32_t ox = window % nox, row = window / nox, oy = row % noy, b = row / noy;
+        const int32_t y0 = oy * sy - top, x0 = ox * sx - left;
+        /* kx in [from, to) lies inside x */
+        const int32_t from = x0 < 0 ? -x0 : 0, to = nx - x0 < nkx ? nx - x0 : nkx;
+        uint16_t *col = (uint16_t *)a->p[1] + window * (nky * nkx * nc);
+        for (int32_t y = y0; y < y0 + nky; y++) {
+            if (y < 0 || y >= ny) {
+                col = zeros(col, nkx * nc);
+                continue;
+            }
+            const uint16_t *x = (const uint16_t *)a->p[0] + ((b * ny + y) * nx + x0 + from) * nc;
+            col = zeros(col, from * nc);
+            for (int32_t n = (to - from) * nc; n > 0; n--)
+                *col++ = *x++;
+            col = zeros(col, (nkx - to) * nc);
+        }
+    }
+}

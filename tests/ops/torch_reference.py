@@ -1,0 +1,47 @@
+"""The same operators in PyTorch: operator name -> function(inputs, attrs) -> outputs. Inputs are float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+Tensors = Sequence[Any]
+Attrs = Any
+
+
+def conv(inputs: Tensors, attrs: Attrs) -> Tensors:
+    """NHWC and HWIO, as the device keeps them."""
+    x, w, bias = [*inputs, None][:3]
+    top, left, bottom, right = attrs["pads"]
+    padded = F.pad(x.permute(0, 3, 1, 2), (left, right, top, bottom))
+    return [F.conv2d(padded, w.permute(3, 2, 0, 1), bias, attrs["strides"]).permute(0, 2, 3, 1)]
+
+
+def reduce(function: Callable[..., torch.Tensor]) -> Callable[[Tensors, Attrs], Tensors]:
+    return lambda inputs, attrs: [function(inputs[0], dim=attrs["axes"], keepdim=bool(attrs["keepdims"]))]
+
+
+def slice_(inputs: Tensors, attrs: Attrs) -> Tensors:
+    (x,) = inputs
+    for start, end, axis in zip(attrs["starts"], attrs["ends"], attrs["axes"], strict=True):
+        x = x.narrow(axis, start, end - start)
+    return [x]
+
+
+TORCH: dict[str, Callable[[Tensors, Attrs], Tensors]] = {
+    "Add": lambda i, a: [i[0] + i[1]],
+    "Contiguous": lambda i, a: [i[0].contiguous()],
+    "Conv": conv,
+    "Expand": lambda i, a: [i[0].expand(a["shape"])],
+    "Gemm": lambda i, a: [i[0] @ i[1] + i[2]],
+    "MatMul": lambda i, a: [i[0] @ i[1]],
+    "Mul": lambda i, a: [i[0] * i[1]],
+    "ReduceMean": reduce(torch.mean),
+    "ReduceSum": reduce(torch.sum),
+    "Reshape": lambda i, a: [i[0].reshape(a["shape"])],
+    "Slice": slice_,
+    "Transpose": lambda i, a: [i[0].permute(a["perm"])],
+}
