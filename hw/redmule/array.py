@@ -1,0 +1,98 @@
+"""The FMA array: ``rows`` x ``cols`` multiply-adders whose row pipelines are the accumulators.
+
+A slot is one step of K: a line of W and a column of X are loaded into one PE column, which then streams the
+``tile_cols`` columns of the tile, one a cycle. PE column c+1 gets the next slot ``pipe + 1`` cycles later, just when the
+first result of PE column c arrives; after the last PE column, results return to the first one, ``tile_cols`` cycles
+after they left it.
+"""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from tdco_spec import HwConfig
+
+from .fp import FP16, Fma
+
+
+class Array(wiring.Component):
+    """Rows x cols FMAs with their operand registers.
+
+    Members:
+        en: clock enable of the whole array.
+        load: per PE column, take a slot: ``x`` (one element a row), ``w`` (one line), ``live_rows`` and ``live_cols``
+            (elements of Z that exist: only they raise flags).
+        first: the first PE column starts from ``y`` (one element a row) instead of the returning sums.
+        z: the sums that leave the last PE column, one element a row.
+        overflow, invalid: a live element raised the flag (one cycle, in the cycle after its sum left).
+    """
+
+    def __init__(self, cfg: HwConfig) -> None:
+        self.cfg = cfg
+        super().__init__(
+            {
+                "en": In(1),
+                "load": In(cfg.cols),
+                "x": In(16 * cfg.rows),
+                "w": In(16 * cfg.tile_cols),
+                "live_rows": In(cfg.rows),
+                "live_cols": In(cfg.tile_cols),
+                "first": In(1),
+                "y": In(16 * cfg.rows),
+                "z": Out(16 * cfg.rows),
+                "overflow": Out(1),
+                "invalid": Out(1),
+            }
+        )
+
+    def elaborate(self, _platform: object) -> Module:
+        m = Module()
+        cfg = self.cfg
+        sums: Value = Signal(FP16.width * cfg.rows, name="sums_in")
+        returning = Signal(FP16.width * cfg.rows)
+        m.d.comb += sums.eq(Mux(self.first, self.y, returning))
+        overflow, invalid = [], []
+        for c in range(cfg.cols):
+            x, w, live = self._operands(m, c)
+            results = []
+            live_out = self._delay(m, live, c)
+            for r in range(cfg.rows):
+                m.submodules[f"fma_{r}_{c}"] = fma = Fma(cfg.pipe)
+                m.d.comb += [
+                    fma.en.eq(self.en),
+                    fma.a.eq(x.word_select(r, FP16.width)),
+                    fma.b.eq(w),
+                    fma.c.eq(sums.word_select(r, FP16.width)),
+                ]
+                results.append(fma.z)
+                overflow.append(fma.overflow & live_out[r])
+                invalid.append(fma.invalid & live_out[r])
+            sums = Signal(FP16.width * cfg.rows, name=f"sums_{c}")
+            m.d.comb += sums.eq(Cat(results))
+        m.d.comb += [returning.eq(sums), self.z.eq(sums)]
+        # A stalled array would repeat its flags.
+        m.d.sync += [self.overflow.eq(Cat(overflow).any() & self.en), self.invalid.eq(Cat(invalid).any() & self.en)]
+        return m
+
+    def _operands(self, m: Module, c: int) -> tuple[Signal, Value, Value]:
+        """Operand registers of PE column ``c``: X stays, W moves on by an element a cycle."""
+        cfg = self.cfg
+        x = Signal(FP16.width * cfg.rows, name=f"x_{c}", reset_less=True)
+        w = Signal(FP16.width * cfg.tile_cols, name=f"w_{c}", reset_less=True)
+        rows = Signal(cfg.rows, name=f"live_rows_{c}")
+        cols = Signal(cfg.tile_cols, name=f"live_cols_{c}")
+        with m.If(self.en):
+            with m.If(self.load[c]):
+                m.d.sync += [x.eq(self.x), w.eq(self.w), rows.eq(self.live_rows), cols.eq(self.live_cols)]
+            with m.Else():
+                m.d.sync += [w.eq(w[FP16.width :]), cols.eq(cols[1:])]
+        return x, w[: FP16.width], rows & cols[0].replicate(cfg.rows)
+
+    def _delay(self, m: Module, value: Value, c: int) -> Value:
+        """``value`` after the FMA's latency."""
+        for stage in range(self.cfg.pipe + 1):
+            delayed = Signal(len(value), name=f"live_{c}_{stage}")
+            with m.If(self.en):
+                m.d.sync += delayed.eq(value)
+            value = delayed
+        return value

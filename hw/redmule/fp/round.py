@@ -1,0 +1,88 @@
+"""Binary floating-point formats, and the two steps that end every operation: normalise, round.
+
+Both functions are combinational and take exact values: an unsigned significand plus a sticky bit for everything below it.
+"""
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+
+
+@dataclass(frozen=True)
+class FloatFormat:
+    """An IEEE 754 binary interchange format."""
+
+    exp_bits: int
+    frac_bits: int
+
+    @property
+    def width(self) -> int:
+        return 1 + self.exp_bits + self.frac_bits
+
+    @property
+    def bias(self) -> int:
+        return (1 << (self.exp_bits - 1)) - 1
+
+    @property
+    def precision(self) -> int:
+        """Bits of the significand, the hidden one included."""
+        return self.frac_bits + 1
+
+    @property
+    def infinity(self) -> int:
+        """Bits of +infinity."""
+        return ((1 << self.exp_bits) - 1) << self.frac_bits
+
+    @property
+    def nan(self) -> int:
+        """Bits of the canonical quiet NaN: positive, only the top fraction bit set."""
+        return self.infinity | 1 << (self.frac_bits - 1)
+
+
+FP16 = FloatFormat(exp_bits=5, frac_bits=10)
+FP32 = FloatFormat(exp_bits=8, frac_bits=23)
+
+
+def normalise(m: Module, value: Value, limit: Value, name: str) -> tuple[Signal, Value]:
+    """Shift ``value`` left until its top bit is set, but by ``limit`` places at most (gradual underflow).
+
+    Returns the shifted value and the number of places. The limit enters as a one in the scanned copy: scanning for the
+    first one then stops at whichever comes first.
+    """
+    width = len(value)
+    steps = [1 << i for i in reversed(range((width - 1).bit_length()))]
+    marker = Signal(width, name=f"{name}_marker")
+    with m.If(limit < width):
+        m.d.comb += marker.eq((Const(1 << (width - 1), width) >> limit))
+    scan, shifted, places = value | marker, value, []
+    for step in steps:
+        take = Signal(name=f"{name}_by{step}")
+        next_scan = Signal(width, name=f"{name}_scan{step}")
+        next_shifted = Signal(width, name=f"{name}_shift{step}")
+        m.d.comb += [
+            take.eq(~scan[width - step :].any()),
+            next_scan.eq(Mux(take, Cat(Const(0, step), scan[: width - step]), scan)),
+            next_shifted.eq(Mux(take, Cat(Const(0, step), shifted[: width - step]), shifted)),
+        ]
+        scan, shifted = next_scan, next_shifted
+        places.append(take)
+    return shifted, Cat(reversed(places))
+
+
+def round_nearest_even(m: Module, fmt: FloatFormat, value: Value, sticky: Value, exponent: Value) -> tuple[Signal, Value]:
+    """Round a normalised ``value`` (top bit: weight of ``exponent``, biased) to ``fmt``, ties to even.
+
+    A top bit of zero means subnormal: the exponent field is then 0 and ``exponent`` must be 1. Returns the exponent and
+    fraction fields of the result, and whether it overflowed (the fields then hold infinity).
+    """
+    precision = fmt.precision
+    significand = value[len(value) - precision :]
+    tail = Cat(sticky, value[: len(value) - precision])
+    up = tail[-1] & (tail[:-1].any() | significand[0])
+    normal = significand[-1]
+    rounded = Signal(fmt.frac_bits + len(exponent) + 1, name="rounded")
+    m.d.comb += rounded.eq(Cat(significand[:-1], Mux(normal, exponent, 0)) + up)
+    overflow = rounded[fmt.frac_bits :] >= (1 << fmt.exp_bits) - 1
+    magnitude = Signal(fmt.width - 1, name="magnitude")
+    m.d.comb += magnitude.eq(Mux(overflow, fmt.infinity, rounded))
+    return magnitude, overflow
