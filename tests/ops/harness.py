@@ -143,16 +143,25 @@ def tiles(domain: Domain, sizes: Mapping[str, int]) -> Iterator[tuple[dict[str, 
             yield {**whole, **outer, **inner}, n == 0, n == len(inner_steps) - 1
 
 
-def place(l1: L1, name: str, array: np.ndarray, start: tuple[int, ...], full: tuple[int, ...], dtype: str,
-          layout: Sequence[int] | None) -> Operand:  # fmt: skip
-    """Packs ``array`` into L1 with its dimensions stored in the order ``layout`` (None: row-major)."""
-    order = layout if layout is not None else range(array.ndim)
+@dataclass(frozen=True)
+class Layout:
+    """How a tile lies in L1: its dimensions in the order ``order``, each line ``gap`` elements longer than needed."""
+
+    order: tuple[int, ...]
+    gap: int = 0
+
+
+def place(
+    l1: L1, name: str, array: np.ndarray, start: tuple[int, ...], full: TensorType, layout: Layout | None
+) -> Operand:
+    """Packs ``array``, the part of ``full`` from ``start`` on, into L1 (``layout`` None: row-major)."""
+    layout = layout or Layout(tuple(range(array.ndim)))
     strides, step = [0] * array.ndim, 1
-    for d in reversed(order):
+    for d in reversed(layout.order):
         strides[d] = step
-        step *= array.shape[d]
-    ref = l1.alloc(name, array.nbytes)
-    operand = Operand(ref, start, array.shape, tuple(strides), full, dtype)
+        step = step * array.shape[d] + layout.gap
+    ref = l1.alloc(name, step * array.itemsize)
+    operand = Operand(ref, start, array.shape, tuple(strides), full.shape, full.dtype)
     l1.operand(operand)[...] = array
     return operand
 
@@ -164,12 +173,12 @@ def run_node(
     out_types: Sequence[TensorType],
     sizes: Mapping[str, int] | None = None,
     cores: int = 8,
-    layouts: Sequence[Sequence[int] | None] = (),
+    layouts: Sequence[Layout | None] = (),
 ) -> list[np.ndarray]:
     """Executes ``node`` tile by tile and returns its outputs in their storage dtype.
 
-    ``inputs`` are in storage dtype; ``sizes`` are tile sizes by loop name (absent: untiled); ``layouts`` give, per
-    operand, the storage order of its dimensions in L1.
+    ``inputs`` are in storage dtype; ``sizes`` are tile sizes by loop name (absent: untiled); ``layouts`` say, per
+    operand, how its tiles lie in L1.
     """
     op = get_op(node.op)
     assert op.domain and op.lower
@@ -194,7 +203,7 @@ def run_node(
             part = tensor[(..., *(slice(s, s + e) for s, e in zip(start, shape, strict=True)))]
             content = part if n < n_in or not first else np.zeros_like(part)
             name = f"{'input' if n < n_in else 'output'}{n}"
-            operand = place(l1, name, content, start, type.shape, type.dtype, layouts[n] if layouts else None)
+            operand = place(l1, name, content, start, type, layouts[n] if layouts else None)
             if n >= n_in and first:
                 base, size_bytes = l1.buffers[name]
                 l1.memory[base : base + size_bytes] = POISON
@@ -220,10 +229,13 @@ def _run_tile(op: OpDef, node: Node, tile: Tile, l1: L1, cores: int) -> None:
             run_kernel(l1, command, cores)
         else:
             run_gemm(l1, command)
-    for name, (base, size_bytes) in l1.buffers.items():
-        if not name.startswith("input"):
-            before[base : base + size_bytes] = l1.memory[base : base + size_bytes]
-    changed = np.flatnonzero(before != l1.memory)
+    expected = L1(before, l1.buffers)
+    for operand in filter(None, tile.outputs):
+        expected.operand(operand)[...] = l1.operand(operand)
+    if tile.scratch:
+        base, size_bytes = l1.buffers[tile.scratch.buffer]
+        before[base : base + size_bytes] = l1.memory[base : base + size_bytes]
+    changed = np.flatnonzero(before != l1.memory)  # guard bytes, gaps and inputs
     assert not len(changed), f"{node.op} wrote outside its outputs, at {changed[:4]} with buffers {l1.buffers}"
 
 

@@ -15,7 +15,7 @@ from tdco.errors import TdcoError
 from tdco.ir import DTYPES, Builder, Graph, Node, TensorType, evaluate
 from tdco.ops import OpDef, Sample, all_ops
 
-from .harness import run_node, sample_arrays, sample_types, stored, tiles
+from .harness import Layout, run_node, sample_arrays, sample_types, stored, tiles
 from .torch_reference import TORCH
 
 OPS = all_ops()
@@ -204,14 +204,15 @@ def random_sizes(domain: Domain, rng: np.random.Generator, most_tiles: int = 60)
             return sizes
 
 
-def random_layout(type: TensorType | None, rng: np.random.Generator) -> list[int] | None:
-    """A storage order that keeps one of the last two dimensions innermost, as a GEMM needs."""
+def random_layout(type: TensorType | None, rng: np.random.Generator) -> Layout | None:
+    """A storage order that keeps one of the last two dimensions innermost, as a GEMM needs, perhaps with gaps."""
     if type is None:
         return None
-    order = list(rng.permutation(len(type.shape)))
-    while len(order) > 2 and order[-1] < len(order) - 2:
-        order = list(rng.permutation(len(order)))
-    return order
+    rank = len(type.shape)
+    while True:
+        order = tuple(int(d) for d in rng.permutation(rank))
+        if not order or order[-1] >= rank - 2:
+            return Layout(order, int(rng.integers(0, 2)))
 
 
 def assert_same_bits(want: list[np.ndarray], got: list[np.ndarray], how: str) -> None:

@@ -31,6 +31,13 @@ def slice_(inputs: Tensors, attrs: Attrs) -> Tensors:
     return [x]
 
 
+def max_pool(inputs: Tensors, attrs: Attrs) -> Tensors:
+    """NHWC; padded by hand, because PyTorch pads both sides alike."""
+    top, left, bottom, right = attrs["pads"]
+    padded = F.pad(inputs[0].permute(0, 3, 1, 2), (left, right, top, bottom), value=float("-inf"))
+    return [F.max_pool2d(padded, attrs["kernel_shape"], attrs["strides"]).permute(0, 2, 3, 1)]
+
+
 TORCH: dict[str, Callable[[Tensors, Attrs], Tensors]] = {
     "Add": lambda i, a: [i[0] + i[1]],
     "Contiguous": lambda i, a: [i[0].contiguous()],
@@ -38,9 +45,11 @@ TORCH: dict[str, Callable[[Tensors, Attrs], Tensors]] = {
     "Expand": lambda i, a: [i[0].expand(a["shape"])],
     "Gemm": lambda i, a: [i[0] @ i[1] + i[2]],
     "MatMul": lambda i, a: [i[0] @ i[1]],
+    "MaxPool": max_pool,
     "Mul": lambda i, a: [i[0] * i[1]],
     "ReduceMean": reduce(torch.mean),
     "ReduceSum": reduce(torch.sum),
+    "Relu": lambda i, a: [F.relu(i[0])],
     "Reshape": lambda i, a: [i[0].reshape(a["shape"])],
     "Slice": slice_,
     "Transpose": lambda i, a: [i[0].permute(a["perm"])],

@@ -14,6 +14,7 @@ from ..errors import TdcoError
 from ..ir import DTYPES, Attrs, Builder, Node, TensorType
 from ..program import GemmJob, KernelCall, Ref
 from . import OpDef, Sample
+from ._elementwise import require_inputs
 
 
 def require_copyable(type: TensorType) -> None:
@@ -23,6 +24,7 @@ def require_copyable(type: TensorType) -> None:
 
 
 def infer(types: Sequence[Any], attrs: Attrs) -> tuple[TensorType, ...]:
+    require_inputs(types, "X")
     (x,) = types
     require_copyable(x)
     return (x,)

@@ -17,11 +17,13 @@ from ..errors import TdcoError
 from ..ir import Attrs, Builder, Node, TensorType
 from ..program import GemmJob, KernelCall
 from . import OpDef, Sample
+from ._elementwise import require_inputs
 from .matmul import ELEMENT_BYTES, product_jobs, require_f16
 
 
 def infer(types: Sequence[Any], attrs: Attrs) -> tuple[TensorType, ...]:
     """attrs: strides (y, x), pads (top, left, bottom, right), and where given group = 1 and dilations (1, 1)."""
+    require_inputs(types[:2], "X", "W")
     x, w, *rest = types
     bias = rest[0] if rest else None
     require_f16(types, ("X", "W", "the bias"))

@@ -12,10 +12,12 @@ from ..errors import TdcoError
 from ..ir import DTYPES, Attrs, Builder, Node, TensorType
 from ..program import GemmJob, KernelCall
 from . import OpDef, Sample
+from ._elementwise import require_inputs
 from .contiguous import copy_calls, require_copyable
 
 
 def infer(types: Sequence[Any], attrs: Attrs) -> tuple[TensorType, ...]:
+    require_inputs(types, "X")
     (x,) = types
     shape = tuple(attrs["shape"])
     require_copyable(x)

@@ -13,10 +13,12 @@ from ..errors import TdcoError
 from ..ir import Attrs, Builder, Node, TensorType
 from ..program import GemmJob, KernelCall
 from . import OpDef, Sample
+from ._elementwise import require_inputs
 from .matmul import flat, flop, product_domain, product_grads, product_jobs, require_f16
 
 
 def infer(types: Sequence[Any], attrs: Attrs) -> tuple[TensorType, ...]:
+    require_inputs(types, "X", "W", "bias")
     x, w, bias = types
     require_f16(types, ("X", "W", "the bias"))
     if len(x.shape) < 2:

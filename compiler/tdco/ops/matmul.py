@@ -15,6 +15,7 @@ from ..errors import TdcoError
 from ..ir import Attrs, Builder, Node, TensorType
 from ..program import GemmJob, KernelCall, Ref
 from . import OpDef, Sample
+from ._elementwise import require_inputs
 
 ELEMENT_BYTES = 2
 
@@ -27,6 +28,7 @@ def require_f16(types: Sequence[TensorType | None], names: Sequence[str]) -> Non
 
 
 def infer(types: Sequence[Any], attrs: Attrs) -> tuple[TensorType, ...]:
+    require_inputs(types, "X", "W")
     x, w = types
     require_f16(types, "XW")
     if len(x.shape) < 2 or len(w.shape) < 2:
@@ -113,61 +115,68 @@ def line(rows: int, cols: int, strides: tuple[int, ...]) -> tuple[int, bool] | N
 def product_jobs(x: Operand, w: Operand, z: Operand, bias: Operand | None, first: bool) -> list[GemmJob]:
     """Jobs that compute the tile Z = X.W + bias (``first``) or Z += X.W: one per entry of the leading dimensions.
 
-    Innermost leading dimensions along which X and Z simply go on, and W stays, become more rows of the same job.
+    Innermost leading dimensions along which W stays, and X and Z simply go on, become more rows of the same job.
 
     Raises:
         TdcoError: an operand is contiguous along neither of its matrix dimensions.
     """
-    lead = z.shape[:-2]
     (m, k), n = x.shape[-2:], z.shape[-1]
-    per_entry = [_entry_strides(operand, len(lead)) for operand in (x, w, z)]
-    strides = [operand.strides[-2:] for operand in (x, w, z)]
-    while lead:
-        xs, ws, zs = (s[-1] for s in per_entry)
-        row = [(xs, zs)] if m == 1 else [(strides[0][0], strides[2][0])]
-        merged = [(row[0][0], strides[0][1]), strides[1], (row[0][1], strides[2][1])]
-        goes_on = m == 1 or (xs == m * strides[0][0] and zs == m * strides[2][0])
-        rows = m * lead[-1]
-        if lead[-1] > 1 and not (ws == 0 and goes_on and line(rows, k, merged[0]) and line(rows, n, merged[2])):
+    (xm, xk), (wk, wn), (zm, zn) = x.strides[-2:], w.strides[-2:], z.strides[-2:]
+    lead = len(z.shape) - 2
+    steps = [operand.strides[:-2] or (0,) * lead for operand in (x, w, z)]  # 0: W (or X) has no such dimension
+    batch = [dim for dim in zip(z.shape[:lead], *steps, strict=True) if dim[0] > 1]
+    while batch:
+        extent, xb, wb, zb = batch[-1]
+        rows = (xb, zb) if m == 1 else (xm, zm)
+        goes_on = wb == 0 and (xb, zb) == (m * rows[0], m * rows[1])
+        if not (goes_on and line(m * extent, k, (rows[0], xk)) and line(m * extent, n, (rows[1], zn))):
             break
-        if lead[-1] > 1:
-            m, strides = rows, merged
-        lead, per_entry = lead[:-1], [s[:-1] for s in per_entry]
-    forms = []
-    for operand, shape, matrix in zip((x, w, z), ((m, k), (k, n), (m, n)), strides, strict=True):
-        form = line(*shape, matrix)
-        if form is None:
-            raise TdcoError(
-                f"a matrix of strides {matrix} lies in L1 with neither dimension contiguous", operand.ref.buffer
-            )
-        forms.append(form)
-    (x_line, trans_x), (w_line, trans_w), (z_line, trans_z) = forms
+        m, (xm, zm) = m * extent, rows
+        batch.pop()
+
+    x_line, trans_x = _require_line("X", x.ref, m, k, (xm, xk))
+    w_line, trans_w = _require_line("W", w.ref, k, n, (wk, wn))
+    z_line, trans_z = _require_line("Z", z.ref, m, n, (zm, zn))
     jobs = []
-    for entry in itertools.product(*map(range, lead)):
-        refs = [
-            at(o.ref, sum(i * s for i, s in zip(entry, steps, strict=True)))
-            for o, steps in zip((x, w, z), per_entry, strict=True)
-        ]
-        y, y_stride, y_column = None, 0, False
+    for entry in itertools.product(*(range(dim[0]) for dim in batch)):
+        x_at, w_at, z_at = (sum(i * dim[o] for i, dim in zip(entry, batch, strict=True)) for o in (1, 2, 3))
+        z_ref = at(z.ref, z_at)
         if not first:
-            y, y_stride = refs[2], z_line
+            y, y_line = z_ref, z_line
         elif bias is not None:
-            y, y_column = bias.ref, trans_z
-            y_stride = bias.strides[0] if trans_z else 0
-        jobs.append(
-            GemmJob(
-                m=m, n=n, k=k, x=refs[0], w=refs[1], z=refs[2], y=y,
-                x_stride=ELEMENT_BYTES * x_line, w_stride=ELEMENT_BYTES * w_line, z_stride=ELEMENT_BYTES * z_line,
-                y_stride=ELEMENT_BYTES * y_stride, trans_x=trans_x, trans_w=trans_w, trans_z=trans_z, y_column=y_column,
-            )
-        )  # fmt: skip
+            y, y_line = bias.ref, bias.strides[0] if trans_z else 0
+        else:
+            y, y_line = None, 0
+        job = GemmJob(
+            m=m,
+            n=n,
+            k=k,
+            x=at(x.ref, x_at),
+            w=at(w.ref, w_at),
+            z=z_ref,
+            y=y,
+            x_stride=ELEMENT_BYTES * x_line,
+            w_stride=ELEMENT_BYTES * w_line,
+            z_stride=ELEMENT_BYTES * z_line,
+            y_stride=ELEMENT_BYTES * y_line,
+            trans_x=trans_x,
+            trans_w=trans_w,
+            trans_z=trans_z,
+            y_column=first and bias is not None and trans_z,
+        )
+        jobs.append(job)
     return jobs
 
 
-def _entry_strides(operand: Operand, lead: int) -> tuple[int, ...]:
-    """Strides along the leading dimensions; 0 where the operand has none."""
-    own = operand.strides[:-2]
-    return own if own else (0,) * lead
+def _require_line(what: str, ref: Ref, rows: int, cols: int, strides: tuple[int, ...]) -> tuple[int, bool]:
+    form = line(rows, cols, strides)
+    if form is None:
+        raise TdcoError(
+            f"a {rows}x{cols} matrix of strides {strides} has no contiguous dimension",
+            f"{what} in L1 buffer {ref.buffer}",
+            "copy it with Contiguous first",
+        )
+    return form
 
 
 def lower(node: Node, tile: Tile) -> Sequence[GemmJob | KernelCall]:

@@ -14,6 +14,7 @@ from ..errors import TdcoError
 from ..ir import Attrs, Builder, Node, TensorType
 from ..program import GemmJob, KernelCall
 from . import OpDef, Sample
+from ._elementwise import require_inputs
 
 FLOATS = ("f16", "f32")
 
@@ -25,6 +26,7 @@ def kept_shape(shape: Sequence[int], axes: Sequence[int], keepdims: int) -> tupl
 
 def infer(types: Sequence[Any], attrs: Attrs) -> tuple[TensorType, ...]:
     """attrs: axes (ascending, not negative), keepdims (default 1), dtype of the result (default: as x)."""
+    require_inputs(types, "X")
     (x,) = types
     axes = tuple(attrs["axes"])
     dtype = attrs.get("dtype", x.dtype)

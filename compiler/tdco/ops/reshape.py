@@ -11,9 +11,11 @@ import numpy as np
 from ..errors import TdcoError
 from ..ir import Attrs, Builder, Node, TensorType
 from . import OpDef, Sample
+from ._elementwise import require_inputs
 
 
 def infer(types: Sequence[Any], attrs: Attrs) -> tuple[TensorType, ...]:
+    require_inputs(types, "X")
     (x,) = types
     shape = tuple(attrs["shape"])
     if any(n < 0 for n in shape) or prod(shape) != x.size:

@@ -12,10 +12,12 @@ from ..errors import TdcoError
 from ..ir import DTYPES, Attrs, Builder, Node, TensorType
 from ..program import GemmJob, KernelCall
 from . import OpDef, Sample
+from ._elementwise import require_inputs
 from .contiguous import copy_calls, require_copyable
 
 
 def infer(types: Sequence[Any], attrs: Attrs) -> tuple[TensorType, ...]:
+    require_inputs(types, "X")
     (x,) = types
     shape = list(x.shape)
     if len(set(attrs["axes"])) != len(attrs["axes"]):
@@ -55,6 +57,7 @@ def unview(x: TensorType, z: TensorType, attrs: Attrs, strides: tuple[int, ...])
 
 
 def infer_grad(types: Sequence[Any], attrs: Attrs) -> tuple[TensorType, ...]:
+    require_inputs(types, "dY")
     (dy,) = types
     shape = tuple(attrs["shape"])
     require_copyable(dy)

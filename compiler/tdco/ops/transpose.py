@@ -10,9 +10,11 @@ import numpy as np
 from ..errors import TdcoError
 from ..ir import Attrs, Builder, Node, TensorType
 from . import OpDef, Sample
+from ._elementwise import require_inputs
 
 
 def infer(types: Sequence[Any], attrs: Attrs) -> tuple[TensorType, ...]:
+    require_inputs(types, "X")
     (x,) = types
     perm = tuple(attrs["perm"])
     if sorted(perm) != list(range(len(x.shape))):
