@@ -31,6 +31,13 @@ def slice_(inputs: Tensors, attrs: Attrs) -> Tensors:
     return [x]
 
 
+def layer_norm(inputs: Tensors, attrs: Attrs) -> Tensors:
+    x, gamma, beta = inputs
+    epsilon = attrs.get("epsilon", 1e-5)
+    rstd = 1 / torch.sqrt(x.var(-1, correction=0) + epsilon)
+    return [F.layer_norm(x, x.shape[-1:], gamma, beta, epsilon), x.mean(-1), rstd]
+
+
 def max_pool(inputs: Tensors, attrs: Attrs) -> Tensors:
     """NHWC; padded by hand, because PyTorch pads both sides alike."""
     top, left, bottom, right = attrs["pads"]
@@ -44,6 +51,7 @@ TORCH: dict[str, Callable[[Tensors, Attrs], Tensors]] = {
     "Conv": conv,
     "Expand": lambda i, a: [i[0].expand(a["shape"])],
     "Gemm": lambda i, a: [i[0] @ i[1] + i[2]],
+    "LayerNormalization": layer_norm,
     "MatMul": lambda i, a: [i[0] @ i[1]],
     "MaxPool": max_pool,
     "Mul": lambda i, a: [i[0] * i[1]],
@@ -52,5 +60,6 @@ TORCH: dict[str, Callable[[Tensors, Attrs], Tensors]] = {
     "Relu": lambda i, a: [F.relu(i[0])],
     "Reshape": lambda i, a: [i[0].reshape(a["shape"])],
     "Slice": slice_,
+    "Softmax": lambda i, a: [F.softmax(i[0], -1)],
     "Transpose": lambda i, a: [i[0].permute(a["perm"])],
 }

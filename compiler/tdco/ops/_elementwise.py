@@ -36,7 +36,7 @@ def require_same_shape(a: TensorType, a_name: str, b: TensorType, b_name: str) -
 
 
 def require_last_axis(type: TensorType, attrs: Attrs) -> None:
-    """Raises TdcoError unless ``axis`` (default -1) is the last dimension of ``type``, and there is an element in it."""
+    """Raises TdcoError unless ``axis`` (default -1) is the last dimension of ``type``, and not an empty one."""
     rank, axis = len(type.shape), attrs.get("axis", -1)
     if not rank or axis not in (-1, rank - 1):
         raise TdcoError(f"axis {axis} of {type} is not its last dimension", hint="transpose it to the end")
@@ -79,24 +79,21 @@ def elementwise_domain(node: Node, inputs: Sequence[Any], outputs: Sequence[Tens
     return Domain(loops, tuple(broadcast_dims(t.shape, over) for t in (*inputs, *outputs)))
 
 
-def row_domain(node: Node, inputs: Sequence[Any], outputs: Sequence[TensorType]) -> Domain:
-    """A parallel loop per dimension of the first input but the last, which is whole.
+def row_domain(*parts: str) -> Callable[[Node, Sequence[Any], Sequence[TensorType]], Domain]:
+    """``domain`` of row operators: a parallel loop per dimension of the first input but the last, which is whole.
 
-    Operands of that shape follow all loops, operands without the last dimension the parallel ones; a vector as long
-    as a row is whole.
+    ``parts`` says of every operand, inputs before outputs, what it is: "rows", one "value" per row, or one "vector" as
+    long as a row. (Shapes do not tell: there may be as many rows as columns.)
     """
-    full = inputs[0].shape
-    *lead, last = (Loop(f"d{d}", n) for d, n in enumerate(full))
-    loops = (*lead, Loop(last.name, last.extent, "whole"))
 
-    def dims(type: TensorType) -> tuple[Dim, ...]:
-        if type.shape == full:
-            return tuple(Dim(loop.name) for loop in loops)
-        if type.shape == full[:-1]:
-            return tuple(Dim(loop.name) for loop in lead)
-        return (Dim(last.name),)
+    def domain(node: Node, inputs: Sequence[Any], outputs: Sequence[TensorType]) -> Domain:
+        *lead, last = (Loop(f"d{d}", n) for d, n in enumerate(inputs[0].shape))
+        loops = (*lead, Loop(last.name, last.extent, "whole"))
+        every = tuple(Dim(loop.name) for loop in loops)
+        dims = {"rows": every, "value": every[:-1], "vector": every[-1:]}
+        return Domain(loops, tuple(dims[part] for part in parts))
 
-    return Domain(loops, tuple(dims(t) for t in (*inputs, *outputs)))
+    return domain
 
 
 def refs(*operands: Operand | None) -> tuple[Ref | None, ...]:
@@ -125,7 +122,7 @@ def _output(tile: Tile) -> Operand:
 
 
 def broadcast_groups(a: Sequence[int], b: Sequence[int], out: Sequence[int]) -> list[tuple[int, int, int]]:
-    """(extent, stride of a, stride of b) of the fewest loops that walk ``a op b``, all three row-major; outermost first.
+    """(extent, stride of a, stride of b) of the fewest loops, outermost first, that walk ``a op b``, all row-major.
 
     Shapes are aligned at the last dimension; neighbouring dimensions that broadcast alike are one loop.
     """

@@ -24,6 +24,8 @@ def output_shape(x: TensorType, attrs: Attrs) -> tuple[int, ...]:
     kernel, strides, pads = attrs["kernel_shape"], attrs["strides"], attrs["pads"]
     if len(x.shape) != 4 or len(kernel) != 2 or len(strides) != 2 or len(pads) != 4:
         raise TdcoError(f"x is {x}, kernel_shape {kernel}, strides {strides}, pads {pads}", hint="only 2-D, x[B,H,W,C]")
+    if tuple(attrs.get("dilations", (1, 1))) != (1, 1) or attrs.get("ceil_mode", 0):
+        raise TdcoError("dilations other than 1 and ceil_mode are not supported")
     if min(*kernel, *strides) < 1 or min(pads) < 0:
         raise TdcoError(f"kernel_shape {kernel} and strides {strides} must be positive, pads {pads} not negative")
     shape = []
@@ -92,7 +94,7 @@ def evaluate_grad(inputs: Sequence[Any], attrs: Attrs) -> tuple[np.ndarray, ...]
 
 def domain(node: Node, inputs: Sequence[Any], outputs: Sequence[TensorType]) -> Domain:
     """Tiled over images, rows of y and channels; a tile of rows needs those of x that its windows cover."""
-    (x,), (y,) = inputs, outputs
+    (y,) = outputs
     stride, top = node.attrs["strides"][0], node.attrs["pads"][0]
     rows = Dim("oh", stride, -top, node.attrs["kernel_shape"][0] - 1 - top)
     names = ("b", "oh", "ow", "c")
