@@ -1,0 +1,44 @@
+/* Softmax of rows and its gradient; sums in fp32, from the first element to the last. */
+#include "fpmath.h"
+#include "kernel.h"
+
+/* p: x[rows,n], scratch f32[lines,n], y[rows,n].  i: rows, n, lines. A core keeps the exponentials of its current row in
+ * a line of scratch; where there are more cores than lines, the others have nothing to do. */
+void tdco_softmax_f16(const tdco_args *args, uint32_t core, uint32_t cores)
+{
+    const uint32_t n = args->i[1], lines = args->i[2];
+    const tdco_range share = tdco_share(args->i[0], core, cores < lines ? cores : lines);
+    float *exponentials = (float *)args->p[1] + core * n;
+    for (uint32_t row = share.begin; row < share.end; row++) {
+        const uint16_t *x = (const uint16_t *)args->p[0] + row * n;
+        uint16_t *y = (uint16_t *)args->p[2] + row * n;
+        float largest = tdco_h2f(x[0]), sum = 0.0f;
+        for (uint32_t i = 1; i < n; i++) {
+            const float value = tdco_h2f(x[i]);
+            largest = value > largest ? value : largest;
+        }
+        for (uint32_t i = 0; i < n; i++) {
+            exponentials[i] = tdco_exp(tdco_h2f(x[i]) - largest);
+            sum += exponentials[i];
+        }
+        const float scale = 1.0f / sum;
+        for (uint32_t i = 0; i < n; i++)
+            y[i] = tdco_f2h(exponentials[i] * scale);
+    }
+}
+
+/* dx = y * (dy - sum(dy * y)).  p: dy[rows,n], y[rows,n], dx[rows,n].  i: rows, n. */
+void tdco_softmax_grad_f16(const tdco_args *args, uint32_t core, uint32_t cores)
+{
+    const uint32_t n = args->i[1];
+    const tdco_range share = tdco_share(args->i[0], core, cores);
+    for (uint32_t row = share.begin; row < share.end; row++) {
+        const uint16_t *dy = (const uint16_t *)args->p[0] + row * n, *y = (const uint16_t *)args->p[1] + row * n;
+        uint16_t *dx = (uint16_t *)args->p[2] + row * n;
+        float sum = 0.0f;
+        for (uint32_t i = 0; i < n; i++)
+            sum += tdco_h2f(dy[i]) * tdco_h2f(y[i]);
+        for (uint32_t i = 0; i < n; i++)
+            dx[i] = tdco_f2h(tdco_h2f(y[i]) * (tdco_h2f(dy[i]) - sum));
+    }
+}
