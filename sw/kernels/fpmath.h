@@ -45,9 +45,11 @@ static inline float tdco_exp(float x)
     return tdco_float(tdco_bits(p) + (tdco_bits(shifted) << 23)); /* p . 2^k */
 }
 
-/* Natural logarithm of a finite normal x > 0, within 1 ulp. */
+/* Natural logarithm of a normal x > 0, within 1 ulp; infinity and NaN give themselves. */
 static inline float tdco_log(float x)
 {
+    if (!(x < tdco_float(0x7F800000)))
+        return x;
     const uint32_t offset = tdco_bits(x) - 0x3F3504F3; /* from the square root of 1/2: m lies in [0.71, 1.42) */
     const float k = (float)((int32_t)offset >> 23);
     const float m = tdco_float((offset & 0x007FFFFF) + 0x3F3504F3);
@@ -58,7 +60,7 @@ static inline float tdco_log(float x)
     return k * 0x1.62e4p-1f + (k * 0x1.7f7d1cp-20f + (f - s * (f - z * p)));
 }
 
-/* 1 / sqrt(x) of a finite normal x > 0, within 2.1 ulp: Newton's iteration from a guess good to 3.5 %. */
+/* 1 / sqrt(x) of a finite normal x > 0, NaN of NaN, within 2.1 ulp: Newton's iteration from a guess good to 3.5 %. */
 static inline float tdco_rsqrt(float x)
 {
     const float half = 0.5f * x;

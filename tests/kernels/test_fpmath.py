@@ -122,7 +122,7 @@ def test_cdf_below_minus_6_vanishes(build: Callable[[str], ctypes.CDLL]) -> None
     ("function", "x", "want"),
     [
         ("exp_", [0.0, -0.0, -np.inf, np.inf, np.nan, -87.34, -65504, 88.73], [1, 1, 0, np.inf, np.nan, 0, 0, np.inf]),
-        ("log_", [1.0], [0]),
+        ("log_", [1.0, np.inf, np.nan], [0, np.inf, np.nan]),
         ("rsqrt_", [np.nan], [np.nan]),
         ("cdf", [0.0, -0.0, -np.inf, np.inf, np.nan, 3e38, -3e38], [0.5, 0.5, 0, 1, np.nan, 1, 0]),
         ("pdf", [-np.inf, np.inf, np.nan, 3e38], [0, 0, np.nan, 0]),

@@ -31,6 +31,11 @@ def slice_(inputs: Tensors, attrs: Attrs) -> Tensors:
     return [x]
 
 
+def cross_entropy(inputs: Tensors, attrs: Attrs) -> Tensors:
+    logits, labels = inputs
+    return [F.cross_entropy(logits, labels.long()).reshape(1), F.log_softmax(logits, -1)]
+
+
 def layer_norm(inputs: Tensors, attrs: Attrs) -> Tensors:
     x, gamma, beta = inputs
     epsilon = attrs.get("epsilon", 1e-5)
@@ -50,6 +55,7 @@ TORCH: dict[str, Callable[[Tensors, Attrs], Tensors]] = {
     "Contiguous": lambda i, a: [i[0].contiguous()],
     "Conv": conv,
     "Expand": lambda i, a: [i[0].expand(a["shape"])],
+    "Gelu": lambda i, a: [F.gelu(i[0])],
     "Gemm": lambda i, a: [i[0] @ i[1] + i[2]],
     "LayerNormalization": layer_norm,
     "MatMul": lambda i, a: [i[0] @ i[1]],
@@ -61,5 +67,6 @@ TORCH: dict[str, Callable[[Tensors, Attrs], Tensors]] = {
     "Reshape": lambda i, a: [i[0].reshape(a["shape"])],
     "Slice": slice_,
     "Softmax": lambda i, a: [F.softmax(i[0], -1)],
+    "SoftmaxCrossEntropyLoss": cross_entropy,
     "Transpose": lambda i, a: [i[0].permute(a["perm"])],
 }
