@@ -1,0 +1,65 @@
+"""Finite: 1 if every element of a gradient is finite, else 0. What the update of a weight is skipped by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..domain import Dim, Domain, Loop, Tile
+from ..ir import Attrs, Node, TensorType
+from ..program import KernelCall
+from . import OpDef, Sample
+from ._elementwise import FLOATS, Commands, refs, require_dtype, require_inputs
+
+
+def infer(types: Sequence[Any], attrs: Attrs) -> tuple[TensorType, ...]:
+    require_inputs(types, "grad")
+    require_dtype(types[0], "grad", *FLOATS)
+    return (TensorType((1,), "i32"),)
+
+
+def evaluate(inputs: Sequence[Any], attrs: Attrs) -> tuple[np.ndarray, ...]:
+    return (np.array([np.isfinite(inputs[0]).all()], np.int32),)
+
+
+def domain(node: Node, inputs: Sequence[Any], outputs: Sequence[TensorType]) -> Domain:
+    loops = tuple(Loop(f"d{d}", n, "reduce") for d, n in enumerate(inputs[0].shape))
+    return Domain(loops, (tuple(Dim(loop.name) for loop in loops), (Dim(),)))
+
+
+def lower(node: Node, tile: Tile) -> Commands:
+    (x,), (ok,) = tile.inputs, tile.outputs
+    assert x and ok
+    scan = KernelCall(f"tdco_finite_{x.dtype}", (x.ref, ok.ref), (prod(x.shape),))
+    return [KernelCall("tdco_finite_begin", refs(ok)), scan] if tile.first else [scan]
+
+
+def planted(dtype: type[np.floating], value: float, at: int) -> np.ndarray:
+    """[5,7] of the largest finite value, but ``value`` at one place."""
+    x = np.full(35, np.finfo(dtype).max, dtype)
+    x[at] = value
+    return x.reshape(5, 7)
+
+
+OPS = (
+    OpDef(
+        name="Finite",
+        infer=infer,
+        eval=evaluate,
+        domain=domain,
+        lower=lower,
+        samples=(
+            Sample((TensorType((128, 128)),)),
+            Sample((TensorType((128,), "f32"),)),
+            Sample((TensorType((1,)),)),
+            *(
+                Sample((planted(dtype, value, at),))
+                for dtype in (np.float16, np.float32)
+                for value, at in ((0.0, 0), (np.inf, 0), (-np.inf, 34), (np.nan, 17))
+            ),
+        ),
+    ),
+)
