@@ -27,11 +27,11 @@ void tdco_max_pool_f16(const tdco_args *args, uint32_t core, uint32_t cores)
         const uint32_t row = at / out_width, batch = row / out_height;
         const tdco_range h = window(row - batch * out_height, args->i[8], args->i[10], args->i[6], height);
         const tdco_range w = window(at - row * out_width, args->i[9], args->i[11], args->i[7], width);
-        const uint16_t *corner = (const uint16_t *)args->p[0] + ((batch * height + h.begin) * width + w.begin) * channels;
+        const uint32_t corner = ((batch * height + h.begin) * width + w.begin) * channels;
         for (uint32_t c = 0; c < channels; c++) {
             uint16_t best = 0xFC00; /* minus infinity */
             int32_t best_order = order(best);
-            const uint16_t *line = corner + c;
+            const uint16_t *line = (const uint16_t *)args->p[0] + corner + c;
             for (uint32_t i = h.begin; i < h.end; i++, line += width * channels) {
                 const uint16_t *x = line;
                 for (uint32_t j = w.begin; j < w.end; j++, x += channels) {

@@ -2,8 +2,8 @@
 #include "fpmath.h"
 #include "kernel.h"
 
-/* p: x[rows,n], scratch f32[lines,n], y[rows,n].  i: rows, n, lines. A core keeps the exponentials of its current row in
- * a line of scratch; where there are more cores than lines, the others have nothing to do. */
+/* p: x[rows,n], scratch f32[lines,n], y[rows,n].  i: rows, n, lines.
+ * A core keeps the exponentials of its current row in a line of scratch; cores beyond the lines have nothing to do. */
 void tdco_softmax_f16(const tdco_args *args, uint32_t core, uint32_t cores)
 {
     const uint32_t n = args->i[1], lines = args->i[2];

@@ -1,0 +1,186 @@
+"""What the operators' samples cannot show of the kernels: infinities and NaN, ties, labels that are no class, updates
+in place, and that the sources of all kernels keep the rules of kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from tdco.errors import TdcoError
+from tdco.ir import DTYPES, Attrs, Node, TensorType
+from tdco.ops import get_op
+from tdco.program import KernelCall, Ref
+
+from ..ops.harness import L1, run_kernel, run_node
+
+INF, NAN = np.inf, np.nan
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
+Arrays = Sequence[np.ndarray]
+
+
+def run(op: str, inputs: Arrays, attrs: Attrs | None = None, **options: Any) -> list[np.ndarray]:
+    types = [TensorType(i.shape, NAMES[i.dtype]) for i in inputs]
+    out_types = get_op(op).infer(types, attrs or {})
+    node = Node(
+        op, tuple(f"in{n}" for n in range(len(inputs))), tuple(f"out{n}" for n in range(len(out_types))), attrs or {}
+    )
+    return run_node(node, inputs, types, out_types, **options)
+
+
+def f16(*values: Any) -> np.ndarray:
+    return np.array(values, np.float16)
+
+
+def bits(array: np.ndarray) -> list[int]:
+    return array.ravel().view({2: np.uint16, 4: np.uint32}[array.itemsize]).tolist()
+
+
+def every_half() -> np.ndarray:
+    """All 65536 binary16 patterns but the NaNs other than 0x7E00, which no kernel and no engine produces."""
+    patterns = np.arange(1 << 16, dtype=np.uint16)
+    return patterns[((patterns & 0x7FFF) <= 0x7C00) | (patterns == 0x7E00)].view(np.float16)
+
+
+def test_relu_of_every_half() -> None:
+    x = every_half()
+    (y,) = run("Relu", [x])
+    np.testing.assert_array_equal(y, np.where(x < 0, np.float16(0), x))
+    assert 0x8000 not in bits(y), "minus zero becomes zero"
+
+
+def test_gelu_of_every_half_is_within_one_rounding() -> None:
+    """At most the neighbour of the binary16 nearest to the true value, down to the smallest subnormal."""
+    x = every_half()
+    x = x[np.isfinite(x)]
+    (y,) = run("Gelu", [x])
+    (want,) = get_op("Gelu").eval([x.astype(np.float64)], {})
+    nearest = want.astype(np.float16)
+    wrong = y != nearest
+    print(f"{wrong.sum()} of {len(x)} are not the nearest")
+    assert wrong.mean() < 1e-3
+    np.testing.assert_array_less(np.abs(y[wrong].astype(np.float64) - want[wrong]), np.spacing(np.abs(nearest[wrong])))
+
+
+def test_gelu_grad_of_every_half() -> None:
+    x = every_half()
+    x = x[np.isfinite(x)]
+    (dx,) = run("GeluGrad", [np.ones_like(x), x])
+    (want,) = get_op("GeluGrad").eval([np.ones(len(x)), x.astype(np.float64)], {})
+    assert np.abs(dx - want).max() <= 2**-11, "half a unit in the last place of values up to 1.13"
+    assert not np.isnan(dx).any()
+
+
+@pytest.mark.parametrize("op", ["Relu", "Gelu", "Softmax"])
+def test_nan_goes_on(op: str) -> None:
+    (y,) = run(op, [f16(1, NAN, 2)])
+    assert bits(y)[1] == 0x7E00
+
+
+def test_softmax_of_the_largest_values() -> None:
+    (y,) = run("Softmax", [f16([65504, -65504, 65504], [-65504, -65504, -65504])])
+    np.testing.assert_array_equal(y, f16([0.5, 0, 0.5], [1 / 3] * 3))
+
+
+def test_layer_norm_of_a_constant_row_is_beta() -> None:
+    x = np.repeat(f16(1000.5, -3.25, 65504, 0), 13).reshape(4, 13)
+    y, mean, rstd = run("LayerNormalization", [x, f16(*[2] * 13), f16(*range(13))], {"epsilon": 1e-5})
+    np.testing.assert_array_equal(y, np.tile(f16(*range(13)), (4, 1)))
+    np.testing.assert_array_equal(mean, x[:, 0].astype(np.float32))
+    np.testing.assert_allclose(rstd, 1e-5**-0.5, rtol=3e-7)
+
+
+POOL = {"kernel_shape": (1, 3), "strides": (1, 2), "pads": (0, 1, 0, 1)}
+
+
+def image(*row: float) -> np.ndarray:
+    return f16(*row).reshape(1, 1, len(row), 1)
+
+
+def test_max_pool_of_special_values() -> None:
+    (y,) = run("MaxPool", [image(-INF, -INF, 5, NAN, -65504, -1, -0.0)], POOL)
+    np.testing.assert_array_equal(y.ravel(), f16(-INF, NAN, NAN, -0.0))
+
+
+def test_max_pool_gradient_goes_to_the_first_maximum() -> None:
+    """Windows (-inf, -0, 0), (0, 3, 3), (3, 1, -inf): zeros tie whatever their sign; shared elements add up."""
+    x = image(-0.0, 0.0, 3, 3, 1)
+    (y,) = run("MaxPool", [x], POOL)
+    (dx,) = run("MaxPoolGrad", [image(1, 2, 4), x, y], POOL)
+    np.testing.assert_array_equal(dx.ravel(), f16(1, 0, 2, 4, 0))
+
+
+def test_max_pool_gradient_adds_before_it_rounds() -> None:
+    """2048 + 1 + 1 = 2050, but 2049 is no binary16."""
+    x = np.zeros((1, 1, 5, 1), np.float16)
+    x[0, 0, 2] = 1
+    attrs = {"kernel_shape": (1, 3), "strides": (1, 1), "pads": (0, 0, 0, 0)}
+    (y,) = run("MaxPool", [x], attrs)
+    (dx,) = run("MaxPoolGrad", [image(2048, 1, 1), x, y], attrs)
+    np.testing.assert_array_equal(dx.ravel(), f16(0, 0, 2050, 0, 0))
+
+
+@pytest.mark.parametrize("label", [-1, 3, 2**31 - 1, -(2**31)])
+def test_a_label_that_is_no_class(label: int) -> None:
+    logits, labels = f16([1, 2, 3], [3, 2, 1]), np.array([label, 0], np.int32)
+    loss, log_prob = run("SoftmaxCrossEntropyLoss", [logits, labels])
+    np.testing.assert_allclose(loss, [-log_prob[1, 0] / 2], rtol=1e-7)
+    (dx,) = run("SoftmaxCrossEntropyLossGrad", [np.ones(1, np.float32), log_prob, labels])
+    np.testing.assert_allclose(dx[0], np.exp(log_prob[0]) / 2, rtol=1e-3)
+    with pytest.raises(TdcoError, match=f"label {label} is not one of the classes 0 to 2"):
+        get_op("SoftmaxCrossEntropyLoss").eval([logits.astype(np.float64), labels], {})
+
+
+def test_cross_entropy_of_the_largest_logits() -> None:
+    loss, log_prob = run("SoftmaxCrossEntropyLoss", [f16([65504, -65504, 65504]), np.array([1], np.int32)])
+    np.testing.assert_allclose(log_prob, [[-np.log(2), -131008 - np.log(2), -np.log(2)]], rtol=1e-6)
+    assert loss[0] == -log_prob[0, 1]
+
+
+def test_nan_is_stored_as_riscv_stores_it() -> None:
+    """inf - inf is a negative NaN on x86; the bits in memory must not tell the platforms apart."""
+    x = f16([INF, 1, 2], [NAN, 1, 2])
+    y, mean, rstd = run("LayerNormalization", [x, f16(1, 1, 1), f16(0, 0, 0)])
+    assert bits(mean) == [0x7F800000, 0x7FC00000] and bits(rstd) == [0x7FC00000] * 2 and set(bits(y)) == {0x7E00}
+    loss, log_prob = run("SoftmaxCrossEntropyLoss", [x, np.zeros(2, np.int32)])
+    assert set(bits(log_prob)) | set(bits(loss)) == {0x7FC00000}
+    infinite = np.array([INF], np.float32)
+    assert bits(run("Add", [infinite, -infinite])[0]) == [0x7FC00000]
+    assert bits(run("Mul", [infinite, 0 * np.ones(1, np.float32)])[0]) == [0x7FC00000]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_finite_finds_every_exponent_of_ones(dtype: type[np.floating]) -> None:
+    sign, infinity = (0x8000, 0x7C00) if dtype == np.float16 else (0x80000000, 0x7F800000)
+    for pattern in (0, 1, infinity - 1, infinity, infinity + 1, sign - 1):
+        for signed in (pattern, pattern | sign):
+            raw = np.zeros(9, np.uint16 if dtype == np.float16 else np.uint32)
+            raw[7] = signed
+            (ok,) = run("Finite", [raw.view(dtype)])
+            assert ok[0] == (pattern < infinity), hex(signed)
+
+
+def test_finite_remembers_an_earlier_tile() -> None:
+    x = np.zeros((4, 4), np.float16)
+    x[0, 0] = INF
+    assert run("Finite", [x], sizes={"d0": 1, "d1": 2})[0][0] == 0
+
+
+@pytest.mark.parametrize("ok", [0, 1])
+def test_sgd_in_place(ok: int) -> None:
+    """The new master takes the old one's place, and a skipped step leaves it as it was although the gradient is not
+    finite; the shadow follows the master."""
+    l1 = L1()
+    master, grad = np.linspace(-1, 1, 9, dtype=np.float32), np.arange(9, dtype=np.float16)
+    if not ok:
+        grad[[2, 5]] = INF, NAN
+    parts = {"master": master, "grad": grad, "ok": np.array([ok], np.int32), "shadow": np.zeros(9, np.float16)}
+    for name, array in parts.items():
+        l1.alloc(name, array.nbytes)
+        l1.view(Ref(name), array.shape, array.strides, array.dtype)[...] = array
+    names = ("master", "grad", "ok", "master", "shadow")
+    run_kernel(l1, KernelCall("tdco_sgd_f16", tuple(map(Ref, names)), (9,), (0.125,)), cores=3)
+    want = master - np.float32(0.125) * grad.astype(np.float32) if ok else master
+    np.testing.assert_array_equal(l1.view(Ref("master"), (9,), (4,), np.dtype(np.float32)), want)
+    np.testing.assert_array_equal(l1.view(Ref("shadow"), (9,), (2,), np.dtype(np.float16)), want.astype(np.float16))
