@@ -190,8 +190,11 @@ def run_node(
     ]
     assert len(domain.operands) == len(tensors), "Domain.operands must list every input and output"
     n_in = len(inputs)
+    owners = [np.zeros(t.shape, np.int32) for t in out_types]
+    step = 0
     for loops, first, last in tiles(domain, sizes or {}):
         l1 = L1()
+        step += first
         operands: list[Operand | None] = []
         parts: list[Any] = []
         for n, (dims, tensor, type) in enumerate(zip(domain.operands, tensors, types, strict=True)):
@@ -200,7 +203,11 @@ def run_node(
                 parts.append(None)
                 continue
             start, shape = touched(dims, loops, type.shape)
-            part = tensor[(..., *(slice(s, s + e) for s, e in zip(start, shape, strict=True)))]
+            box = (..., *(slice(s, s + e) for s, e in zip(start, shape, strict=True)))
+            part = tensor[box]
+            if n >= n_in:
+                assert np.isin(owners[n - n_in][box], (0, step)).all(), "two parallel tiles write the same element"
+                owners[n - n_in][box] = step
             content = part if n < n_in or not first else np.zeros_like(part)
             name = f"{'input' if n < n_in else 'output'}{n}"
             operand = place(l1, name, content, start, type, layouts[n] if layouts else None)

@@ -25,6 +25,7 @@ class Sample:
     """One test case of an operator: input shapes (or arrays, where values matter) and attributes.
 
     The generic tests draw random inputs of these types, and check shape inference, gradient, host C and tiling.
+    An array is stored in its own dtype; float64 stands for f16.
     """
 
     inputs: tuple[TensorType | np.ndarray | None, ...]

@@ -91,6 +91,7 @@ OPS = (
             Sample((TensorType((2, 3, 1, 4)),)),
             Sample((TensorType((3, 4, 5), "f32"),)),
             Sample((TensorType((2, 3, 2, 3, 2)),)),
+            Sample((TensorType((2, 3, 2, 3, 2), "f32"),)),
             Sample((np.arange(12, dtype=np.int32).reshape(4, 3),)),
         ),
     ),
