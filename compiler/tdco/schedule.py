@@ -67,10 +67,10 @@ def _node_buffers(work: Work, tiling: Tiling, index: int) -> dict[str, Buffer]:
     found = []
     for position, access in enumerate((*work.inputs, *work.outputs)):
         if access:
-            size_bytes = tile_bytes(access, work.domain, tiling)
-            for slot in range(slots(access, work.domain, tiling)):
+            size_bytes = tile_bytes(access, tiling.sizes)
+            for slot in range(slots(access, work.domain, tiling.sizes)):
                 found.append(Buffer(_buffer_name(access, index, position, slot), size_bytes, "l1", access.name))
-    if size_bytes := scratch_bytes(work.domain, tiling):
+    if size_bytes := scratch_bytes(work.domain, tiling.sizes):
         found.append(Buffer(f"scratch@{index}", size_bytes, "l1", work.node.outputs[0]))
     return {b.name: b for b in found}
 
@@ -78,7 +78,7 @@ def _node_buffers(work: Work, tiling: Tiling, index: int) -> dict[str, Buffer]:
 def _node_steps(work: Work, tiling: Tiling, index: int) -> list[Step]:
     op = get_op(work.node.op)
     assert op.lower
-    scratch = Ref(f"scratch@{index}") if scratch_bytes(work.domain, tiling) else None
+    scratch = Ref(f"scratch@{index}") if scratch_bytes(work.domain, tiling.sizes) else None
     accesses = (*work.inputs, *work.outputs)
     boxes = [[a and a.box(loops) for a in accesses] for loops, _, _ in ranges(work.domain, tiling)]
     used = [-1] * len(accesses)
@@ -95,7 +95,7 @@ def _node_steps(work: Work, tiling: Tiling, index: int) -> list[Step]:
             assert box
             changed = n == 0 or boxes[n - 1][position] != box
             used[position] += changed
-            slot = used[position] % slots(access, work.domain, tiling)
+            slot = used[position] % slots(access, work.domain, tiling.sizes)
             operand = access.operand(Ref(_buffer_name(access, index, position, slot)), *box)
             operands.append(operand)
             if position < len(work.inputs) and changed:

@@ -6,8 +6,9 @@ meanwhile. Constants are those of the engine and the DMA, not fitted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import permutations, product
 from math import ceil, prod
 
@@ -33,8 +34,12 @@ CALL_START_CYCLES = 200
 """Fork, argument fetch and barrier of a kernel call."""
 CORE_CYCLES_PER_ELEMENT = 8
 
-TILES_PER_PART = 4
-"""Keeps the search small: when loops may be cut into P parts, a node may have 4 P tiles."""
+MORE_TILES = 4
+"""The search stops at so many times the fewest tiles that fit."""
+
+
+Kind = tuple[tuple[str, int], ...]
+"""A tile shape: every loop with its size."""
 
 
 @dataclass(frozen=True)
@@ -116,29 +121,28 @@ def ranges(domain: Domain, tiling: Tiling) -> Iterator[tuple[dict[str, tuple[int
         yield loops, first, last
 
 
-def slots(access: Access, domain: Domain, tiling: Tiling) -> int:
+def slots(access: Access, domain: Domain, sizes: Mapping[str, int]) -> int:
     """Buffers of a tensor's tiles: 2 where the tile changes while the node runs, else 1."""
-    extents = {loop.name: loop.extent for loop in domain.loops}
-    return 2 if any(d.loop and tiling.sizes[d.loop] < extents[d.loop] for d in access.dims) else 1
+    own = {d.loop for d in access.dims}
+    return 2 if any(loop.name in own and sizes[loop.name] < loop.extent for loop in domain.loops) else 1
 
 
-def tile_bytes(access: Access, domain: Domain, tiling: Tiling) -> int:
+def tile_bytes(access: Access, sizes: Mapping[str, int]) -> int:
     """Size of the largest tile of a tensor."""
-    shape = []
+    count = 1
     for dim, full in zip(access.dims, access.type.shape, strict=True):
-        span = dim.coeff * (tiling.sizes[dim.loop] - 1) + dim.hi - dim.lo + 1 if dim.loop else full
-        shape.append(min(full, span))
-    return prod(shape) * access.item_bytes
+        count *= min(full, dim.coeff * (sizes[dim.loop] - 1) + dim.hi - dim.lo + 1) if dim.loop else full
+    return count * access.item_bytes
 
 
-def scratch_bytes(domain: Domain, tiling: Tiling) -> int:
-    return domain.scratch(tiling.sizes) if domain.scratch else 0
+def scratch_bytes(domain: Domain, sizes: Mapping[str, int]) -> int:
+    return domain.scratch(sizes) if domain.scratch else 0
 
 
-def demand_bytes(work: Work, tiling: Tiling) -> int:
+def demand_bytes(work: Work, sizes: Mapping[str, int]) -> int:
     """L1 bytes of all buffers of a node."""
-    sizes = [tile_bytes(a, work.domain, tiling) for a in work.accesses for _ in range(slots(a, work.domain, tiling))]
-    return sum(map(aligned, [*sizes, scratch_bytes(work.domain, tiling)]))
+    operands = sum(slots(a, work.domain, sizes) * aligned(tile_bytes(a, sizes)) for a in work.accesses)
+    return operands + aligned(scratch_bytes(work.domain, sizes))
 
 
 def aligned(size_bytes: int) -> int:
@@ -170,40 +174,40 @@ def choose_tiling(graph: Graph, layout: Layout, cfg: HwConfig) -> dict[int, Tili
 
 def _best(work: Work, cfg: HwConfig, source: str) -> Tiling:
     limit = cfg.l1_bytes - cfg.l1_reserved_bytes
-    parts, finest = 4, max((loop.extent for loop in work.domain.loops), default=1)
-    while True:  # coarse tiles first: finer ones only cost search time where coarse ones fit
-        options = list(_candidates(work.domain, parts, cfg))
-        fitting = [t for t in options if demand_bytes(work, t) <= limit]
-        if fitting or parts >= finest:
+    finest = max((loop.extent for loop in work.domain.loops), default=1)
+    parts, finer = 2, 0
+    while True:  # coarse tiles first; once some fit, a half and a quarter of their size are tried as well
+        options = sorted(_candidates(work.domain, parts, cfg), key=lambda option: option[0])
+        fits = [(n, sizes) for n, sizes in options if demand_bytes(work, sizes) <= limit]
+        if parts >= finest or finer == 2 or (fits and fits[0][0] == 1):
             break
+        finer += bool(fits)
         parts *= 2
-    if not fitting:
-        least = min(options, key=lambda t: demand_bytes(work, t))
-        shares = {a.name: tile_bytes(a, work.domain, least) * slots(a, work.domain, least) for a in work.accesses}
-        shares["scratch"] = scratch_bytes(work.domain, least)
-        largest = sorted(shares, key=lambda n: (-shares[n], n))[:3]
-        what = ", ".join(f"{n} {shares[n]} bytes" for n in largest if shares[n])
-        raise TdcoError(
-            f"its smallest tiles need {demand_bytes(work, least)} bytes of L1 ({what}), {limit} are available",
-            f"{work.node.op} node {source}",
-            "a configuration with more l1_bytes, or smaller dimensions where the operator cannot be split",
-        )
-    return min(fitting, key=lambda t: (_cycles(work, t, cfg), sorted(t.sizes.items()), t.order))
+    if not fits:
+        raise _no_fit(work, options[-1][1], limit, source)
+    most = MORE_TILES * fits[0][0] if fits[0][0] > 1 else 1  # no split beats a single tile in this model
+    compute = cache(lambda kind: _compute_cycles(work, dict(kind), cfg))
+    return min((_cost(work, sizes, cfg, compute) for n, sizes in fits if n <= most), key=lambda found: found[0])[1]
 
 
-def _candidates(domain: Domain, parts: int, cfg: HwConfig) -> Iterator[Tiling]:
-    """Even splits of every loop into up to ``parts``, also rounded up to whole engine tiles, in every order of the
-    parallel loops."""
-    by_kind = {kind: [x.name for x in domain.loops if x.kind == kind] for kind in ("whole", "parallel", "reduce")}
+def _no_fit(work: Work, least: Mapping[str, int], limit: int, source: str) -> TdcoError:
+    shares = {a.name: tile_bytes(a, least) * slots(a, work.domain, least) for a in work.accesses}
+    shares["scratch"] = scratch_bytes(work.domain, least)
+    largest = sorted(shares, key=lambda n: (-shares[n], n))[:3]
+    what = ", ".join(f"{n} {shares[n]} bytes" for n in largest if shares[n])
+    return TdcoError(
+        f"its smallest tiles need {demand_bytes(work, least)} bytes of L1 ({what}), {limit} are available",
+        f"{work.node.op} node {source}",
+        "a configuration with more l1_bytes, or smaller dimensions where the operator cannot be split",
+    )
+
+
+def _candidates(domain: Domain, parts: int, cfg: HwConfig) -> Iterator[tuple[int, dict[str, int]]]:
+    """(number of tiles, sizes): even splits of every loop into up to ``parts``, also rounded up to engine tiles."""
     sizes = [_sizes(loop.extent, 1 if loop.kind == "whole" else parts, cfg) for loop in domain.loops]
     for combination in product(*sizes):
-        chosen = {loop.name: size for loop, size in zip(domain.loops, combination, strict=True)}
-        counts = {loop.name: ceil(loop.extent / chosen[loop.name]) for loop in domain.loops}
-        if prod(counts.values()) > parts * TILES_PER_PART:
-            continue
-        inside = [name for name in by_kind["parallel"] if counts[name] == 1]
-        for outside in permutations([name for name in by_kind["parallel"] if counts[name] > 1]):
-            yield Tiling(chosen, (*by_kind["whole"], *inside, *outside, *by_kind["reduce"]))
+        tiles = prod(ceil(loop.extent / size) for loop, size in zip(domain.loops, combination, strict=True))
+        yield tiles, {loop.name: size for loop, size in zip(domain.loops, combination, strict=True)}
 
 
 def _sizes(extent: int, most: int, cfg: HwConfig) -> list[int]:
@@ -215,26 +219,42 @@ def _sizes(extent: int, most: int, cfg: HwConfig) -> list[int]:
     return sorted(sizes)
 
 
-def _cycles(work: Work, tiling: Tiling, cfg: HwConfig) -> float:
-    """Modelled cycles of a node: of the slower resource, since copies run ahead of the commands, across nodes too."""
-    counts = {loop.name: ceil(loop.extent / tiling.sizes[loop.name]) for loop in work.domain.loops}
-    compute = sum(n * _compute_cycles(work, loops, cfg) for loops, n in _tile_kinds(work.domain, tiling))
-    dma = sum(_copy_cycles(a, work.domain, tiling, counts, cfg) for a in work.accesses)
-    return max(compute, dma)
+def _cost(
+    work: Work, sizes: Mapping[str, int], cfg: HwConfig, compute_of: Callable[[Kind], float]
+) -> tuple[tuple, Tiling]:
+    """Modelled cycles of a node with the best order of its loops, and that tiling.
+
+    The slower resource counts, since copies run ahead of the commands, across nodes too; then the sum of both.
+    """
+    loops = work.domain.loops
+    counts = {loop.name: ceil(loop.extent / sizes[loop.name]) for loop in loops}
+    compute = sum(n * compute_of(kind) for kind, n in _tile_kinds(work.domain, sizes))
+    moves = [_copy_cycles(a, sizes, cfg) for a in work.accesses]
+    fixed = [loop.name for loop in loops if loop.kind != "reduce" and counts[loop.name] == 1]
+    outside = [loop.name for loop in loops if loop.kind != "reduce" and counts[loop.name] > 1]
+    reduce = [loop.name for loop in loops if loop.kind == "reduce"]
+    found = []
+    for parallel in permutations(outside) if len(outside) <= 3 else [tuple(outside)]:
+        order = (*fixed, *parallel, *reduce)
+        dma = sum(n * _loads(a, order, counts) for a, n in zip(work.accesses, moves, strict=True))
+        found.append(((max(compute, dma), compute + dma, tuple(sizes.values()), order), Tiling(sizes, order)))
+    return min(found, key=lambda pair: pair[0])
 
 
-def _tile_kinds(domain: Domain, tiling: Tiling) -> Iterator[tuple[dict[str, tuple[int, int]], int]]:
-    """The different tile shapes, each as loops of a tile of that shape, and how many tiles have it."""
+def _tile_kinds(domain: Domain, sizes: Mapping[str, int]) -> Iterator[tuple[Kind, int]]:
+    """The different tile shapes, and how many tiles have each; edges matter little to the cost, so all start at 0."""
     kinds = []
     for loop in domain.loops:
-        size = tiling.sizes[loop.name]
+        size = sizes[loop.name]
         whole, rest = divmod(loop.extent, size)
-        kinds.append([(loop.name, (0, size), whole)] + ([(loop.name, (whole * size, rest), 1)] if rest else []))
+        kinds.append([(loop.name, size, whole)] + ([(loop.name, rest, 1)] if rest else []))
     for combination in product(*kinds):
-        yield {name: span for name, span, _ in combination}, prod(n for _, _, n in combination)
+        yield tuple((name, size) for name, size, _ in combination), prod(n for _, _, n in combination)
 
 
-def _compute_cycles(work: Work, loops: Mapping[str, tuple[int, int]], cfg: HwConfig) -> float:
+def _compute_cycles(work: Work, sizes: Mapping[str, int], cfg: HwConfig) -> float:
+    """Cycles of engine and cores for one tile."""
+    loops = {name: (0, size) for name, size in sizes.items()}
     op = get_op(work.node.op)
     assert op.lower
 
@@ -256,13 +276,15 @@ def engine_cycles(m: int, n: int, k: int, cfg: HwConfig) -> int:
     return (cfg.pipe + 1) * cfg.cols * passes + JOB_START_CYCLES
 
 
-def _copy_cycles(access: Access, domain: Domain, tiling: Tiling, counts: Mapping[str, int], cfg: HwConfig) -> float:
-    """DMA cycles of a tensor: its tile is moved again whenever a loop at or outside its innermost one advances."""
-    own = {d.loop for d in access.dims if d.loop}
-    last = max((i for i, name in enumerate(tiling.order) if name in own and counts[name] > 1), default=-1)
-    moves = prod(counts[name] for name in tiling.order[: last + 1])
-    loops = {name: (0, size) for name, size in tiling.sizes.items()}
-    _, shape = access.box(loops)
+def _copy_cycles(access: Access, sizes: Mapping[str, int], cfg: HwConfig) -> float:
+    """DMA cycles of moving one tile of a tensor."""
+    _, shape = access.box({name: (0, size) for name, size in sizes.items()})
     transfers = sum(1 for _ in copies(shape, access.view.strides, access.order, access.item_bytes))
-    size_bytes = prod(shape) * access.item_bytes
-    return moves * (transfers * (COMMAND_CYCLES + COPY_START_CYCLES) + size_bytes / cfg.dma_bytes_per_cycle)
+    return transfers * (COMMAND_CYCLES + COPY_START_CYCLES) + prod(shape) * access.item_bytes / cfg.dma_bytes_per_cycle
+
+
+def _loads(access: Access, order: Sequence[str], counts: Mapping[str, int]) -> int:
+    """How often a tensor's tile is moved: whenever a loop at or outside the innermost one it depends on advances."""
+    own = {d.loop for d in access.dims}
+    last = max((i for i, name in enumerate(order) if name in own and counts[name] > 1), default=-1)
+    return prod(counts[name] for name in order[: last + 1])
