@@ -230,7 +230,8 @@ def verify(graph: Graph) -> Graph:
     """Returns ``graph`` if it is legal.
 
     Legal: every name is defined once and before its use, every node's types are what ``infer`` says, state is
-    changed only through ``updates`` by an update operator, and nothing reads a state tensor after its update.
+    changed only through ``updates`` by an update operator, and nothing reads a state tensor, or a view of it, after
+    its update.
 
     Raises:
         TdcoError: the first broken rule, with the node.
@@ -240,15 +241,16 @@ def verify(graph: Graph) -> Graph:
     defined = {*graph.inputs, *graph.constants, *graph.state}
     new_to_state = {v: s for s, v in graph.updates.items()}
     updated: dict[str, Node] = {}
+    base: dict[str, str] = {}  # a view -> the value whose storage it shares
     for node in graph.nodes:
         op = get_op(node.op)
         where = f"{node.op} node {graph.source(node)}"
         for name in filter(None, node.inputs):
             if name not in defined:
                 raise TdcoError(f"reads {name!r}, which nothing before it defines", where)
-            if name in updated:
+            if base.get(name, name) in updated:
                 raise TdcoError(
-                    f"reads {name!r} after its update by {graph.source(updated[name])}",
+                    f"reads {name!r} after its update by {graph.source(updated[base.get(name, name)])}",
                     where,
                     "move the update behind every reader",
                 )
@@ -263,6 +265,8 @@ def verify(graph: Graph) -> Graph:
                     raise TdcoError(f"changes state {new_to_state[out]!r} but is no update operator", where)
                 updated[new_to_state[out]] = node
             defined.add(out)
+        if op.view:
+            base[node.outputs[0]] = base.get(node.inputs[0], node.inputs[0])
     _require_defined(graph.outputs, defined, "output")
     _require_defined(graph.updates.values(), defined, "update")
     return graph
