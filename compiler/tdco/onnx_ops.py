@@ -1,0 +1,389 @@
+"""How each ONNX operator becomes nodes of the graph.
+
+An operator that is not listed here but has a definition of the same name in ``ops`` is taken over as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from .errors import TdcoError
+from .onnx_import import Import, OnnxNode
+from .ops import all_ops
+from .ops.reshape import infer as infer_reshape
+
+Results = Sequence[str]
+Lower = Callable[[Import, OnnxNode], Results]
+
+TO_NHWC, TO_NCHW, OIHW_TO_HWIO = (0, 2, 3, 1), (0, 3, 1, 2), (2, 3, 1, 0)
+INTERNAL = {"Contiguous", "Finite", "SGD"}
+
+
+def lower(im: Import, node: OnnxNode) -> Results:
+    """Adds ``node`` to ``im.builder``; returns the graph's names of its outputs.
+
+    Raises:
+        TdcoError: the operator or this form of it is not supported.
+    """
+    if node.type in LOWER:
+        return LOWER[node.type](im, node)
+    if node.type in all_ops() and node.type not in INTERNAL:
+        inputs = [im.tensor(i) if i else "" for i in node.inputs]
+        return im.builder.add(node.type, inputs, node.attrs, [_hint(node)], node.name)
+    known = sorted({*LOWER, *(n for n in all_ops() if n not in INTERNAL and not n.endswith("Grad"))})
+    raise TdcoError(f"operator {node.type} is not supported", hint="supported: " + ", ".join(known))
+
+
+def _hint(node: OnnxNode) -> str:
+    return node.name or node.outputs[0]
+
+
+def _add(im: Import, node: OnnxNode, op: str, inputs: Sequence[str], **attrs: Any) -> str:
+    """Adds operator ``op`` on graph values ``inputs`` in the name of ``node``; returns its first output."""
+    return im.builder.add(op, inputs, attrs, [_hint(node)], node.name)[0]
+
+
+def _require(condition: bool, what: str, hint: str = "") -> None:
+    if not condition:
+        raise TdcoError(what, hint=hint)
+
+
+def _alias(im: Import, node: OnnxNode) -> Results:
+    return [im.tensor(node.inputs[0])]
+
+
+def _cast(im: Import, node: OnnxNode) -> Results:
+    kind = {1: "f", 10: "f", 11: "f", 16: "f", 6: "i", 7: "i"}.get(node.attrs.get("to", 1))
+    own = im.builder.type(im.tensor(node.inputs[0])).dtype[0]
+    _require(kind == own, "casts between integers and floating point", "cast before the model's input")
+    return _alias(im, node)
+
+
+def _dropout(im: Import, node: OnnxNode) -> Results:
+    training = node.input(2)
+    _require(
+        not training or not bool(im.value(training, "training mode")),
+        "is in training mode",
+        "export the model in eval mode: tdco trains without dropout",
+    )
+    return _alias(im, node)
+
+
+def _transpose(im: Import, node: OnnxNode, x: str, perm: Sequence[int]) -> str:
+    if tuple(perm) == tuple(range(len(perm))):
+        return x
+    return im.builder.add1("Transpose", [x], {"perm": tuple(perm)}, f"{x}.t", node.name)
+
+
+def _onnx_transpose(im: Import, node: OnnxNode) -> Results:
+    x = im.tensor(node.inputs[0])
+    perm = node.attrs.get("perm") or range(len(im.shape(node.inputs[0])))[::-1]
+    return [_transpose(im, node, x, perm)]
+
+
+def _reshape(im: Import, node: OnnxNode, x: str, shape: Sequence[int]) -> str:
+    type = im.builder.type(x)
+    return x if tuple(shape) == type.shape else _add(im, node, "Reshape", [x], shape=tuple(shape))
+
+
+def _onnx_reshape(im: Import, node: OnnxNode) -> Results:
+    x = im.tensor(node.inputs[0])
+    own = im.builder.type(x)
+    shape = [int(n) for n in im.value(node.inputs[1], "shape")]
+    if not node.attrs.get("allowzero", 0):
+        shape = [own.shape[i] if n == 0 else n for i, n in enumerate(shape)]
+    if -1 in shape:
+        rest = prod(n for n in shape if n != -1)
+        shape[shape.index(-1)] = own.size // rest if rest and own.size % rest == 0 else -1
+    infer_reshape([own], {"shape": shape})
+    return [_reshape(im, node, x, shape)]
+
+
+def _axes(im: Import, node: OnnxNode, rank: int, default: Sequence[int] = ()) -> list[int]:
+    """The axes of ``node``, an attribute in older opsets and an input in newer ones, as sorted indices >= 0."""
+    axes = node.attrs.get("axes")
+    if axes is None:
+        axes = im.value(node.input(1), "axes").ravel().tolist() if node.input(1) else default
+    return sorted(int(a) % rank for a in axes)
+
+
+def _squeeze(im: Import, node: OnnxNode) -> Results:
+    x = im.tensor(node.inputs[0])
+    shape = im.builder.type(x).shape
+    drop = _axes(im, node, len(shape), [i for i, n in enumerate(shape) if n == 1])
+    return [_reshape(im, node, x, [n for i, n in enumerate(shape) if i not in drop])]
+
+
+def _unsqueeze(im: Import, node: OnnxNode) -> Results:
+    x = im.tensor(node.inputs[0])
+    shape = list(im.builder.type(x).shape)
+    count = len(node.attrs["axes"]) if "axes" in node.attrs else im.value(node.inputs[1], "axes").size
+    for axis in _axes(im, node, len(shape) + count):
+        shape.insert(axis, 1)
+    return [_reshape(im, node, x, shape)]
+
+
+def _flatten(im: Import, node: OnnxNode) -> Results:
+    x = im.tensor(node.inputs[0])
+    shape = im.builder.type(x).shape
+    axis = node.attrs.get("axis", 1)
+    axis += len(shape) if axis < 0 else 0
+    return [_reshape(im, node, x, (prod(shape[:axis]), prod(shape[axis:])))]
+
+
+def _slice_range(im: Import, node: OnnxNode, x: str, ranges: dict[int, tuple[int, int]]) -> str:
+    shape = im.builder.type(x).shape
+    ranges = {axis: r for axis, r in ranges.items() if r != (0, shape[axis])}
+    if not ranges:
+        return x
+    starts, ends = zip(*ranges.values(), strict=True)
+    return _add(im, node, "Slice", [x], starts=starts, ends=ends, axes=tuple(ranges))
+
+
+def _slice(im: Import, node: OnnxNode) -> Results:
+    x = im.tensor(node.inputs[0])
+    shape = im.builder.type(x).shape
+
+    def setting(index: int, name: str, default: Sequence[int]) -> list[int]:
+        if name in node.attrs:
+            return list(node.attrs[name])
+        return im.value(node.input(index), name).ravel().tolist() if node.input(index) else list(default)
+
+    starts, ends = setting(1, "starts", ()), setting(2, "ends", ())
+    axes = setting(3, "axes", range(len(starts)))
+    steps = setting(4, "steps", [1] * len(starts))
+    _require(set(steps) <= {1}, f"slices with steps {steps}", "only steps of 1 are supported")
+    ranges = {}
+    for axis, start, end in zip(axes, starts, ends, strict=True):
+        first, last, _ = slice(start, end).indices(shape[axis])
+        ranges[axis % len(shape)] = (first, last)
+    return [_slice_range(im, node, x, ranges)]
+
+
+def _split(im: Import, node: OnnxNode) -> Results:
+    x = im.tensor(node.inputs[0])
+    shape = im.builder.type(x).shape
+    axis = node.attrs.get("axis", 0) % len(shape)
+    if "split" in node.attrs or node.input(1):
+        sizes = list(node.attrs.get("split") or im.value(node.input(1), "sizes").tolist())
+    else:
+        size = -(-shape[axis] // len(node.outputs))
+        sizes = [min(size, shape[axis] - i * size) for i in range(len(node.outputs))]
+    _require(sum(sizes) == shape[axis], f"splits {shape[axis]} into {sizes}")
+    ends = np.cumsum(sizes).tolist()
+    return [_slice_range(im, node, x, {axis: (e - s, e)}) for s, e in zip(sizes, ends, strict=True)]
+
+
+def _gather(im: Import, node: OnnxNode) -> Results:
+    x = im.tensor(node.inputs[0])
+    shape = im.builder.type(x).shape
+    axis = node.attrs.get("axis", 0) % len(shape)
+    index = im.value(node.inputs[1], "index")
+    _require(index.size == 1, f"gathers {index.size} entries", "only a single constant index is supported")
+    i = int(index.reshape(())) % shape[axis]
+    part = _slice_range(im, node, x, {axis: (i, i + 1)})
+    return [_reshape(im, node, part, (*shape[:axis], *index.shape, *shape[axis + 1 :]))]
+
+
+def _expand(im: Import, node: OnnxNode) -> Results:
+    x = im.tensor(node.inputs[0])
+    wanted = [int(n) for n in im.value(node.inputs[1], "shape")]
+    shape = np.broadcast_shapes(im.builder.type(x).shape, tuple(wanted))
+    return [_broadcast(im, node, x, shape)]
+
+
+def _broadcast(im: Import, node: OnnxNode, x: str, shape: Sequence[int]) -> str:
+    own = im.builder.type(x).shape
+    x = _reshape(im, node, x, (1,) * (len(shape) - len(own)) + own)
+    return x if im.builder.type(x).shape == tuple(shape) else _add(im, node, "Expand", [x], shape=tuple(shape))
+
+
+def _gemm(im: Import, node: OnnxNode) -> Results:
+    """alpha * A . B + beta * C. A of more than two dimensions keeps its leading ones, as in published graphs."""
+    b = im.builder
+    x, w = im.tensor(node.inputs[0]), im.tensor(node.inputs[1])
+    alpha, beta = node.attrs.get("alpha", 1.0), node.attrs.get("beta", 1.0)
+    operands = []
+    for name, flag in ((x, "transA"), (w, "transB")):
+        rank = len(b.type(name).shape)
+        perm = (*range(rank - 2), rank - 1, rank - 2) if node.attrs.get(flag, 0) else range(rank)
+        operands.append(_transpose(im, node, name, perm))
+    bias = im.tensor(node.inputs[2]) if node.input(2) and beta != 0 else ""
+    if bias and beta != 1:
+        bias = _scaled(im, node, bias, beta)
+    columns = b.type(operands[1]).shape[-1]
+    if bias and b.type(bias).size == columns and alpha == 1:
+        return [_add(im, node, "Gemm", [*operands, _reshape(im, node, bias, (columns,))])]
+    z = _add(im, node, "MatMul", operands)
+    if alpha != 1:
+        z = _scaled(im, node, z, alpha)
+    return [_add(im, node, "Add", [z, bias]) if bias else z]
+
+
+def _scaled(im: Import, node: OnnxNode, x: str, factor: float) -> str:
+    return _add(im, node, "Mul", [x, im.constant(f"{_hint(node)}.scale", np.array(factor, np.float32))])
+
+
+def _binary(op: str) -> Lower:
+    """A commutative operator; data comes first, because the result is stored like the first operand."""
+
+    def lower_binary(im: Import, node: OnnxNode) -> Results:
+        return [_add(im, node, op, [im.tensor(i) for i in sorted(node.inputs, key=lambda i: i in im.known)])]
+
+    return lower_binary
+
+
+def _matmul(im: Import, node: OnnxNode) -> Results:
+    return [_add(im, node, "MatMul", [im.tensor(i) for i in node.inputs])]
+
+
+def _sub(im: Import, node: OnnxNode) -> Results:
+    a, b = node.inputs
+    if b in im.known:
+        return [_add(im, node, "Add", [im.tensor(a), im.constant(f"{_hint(node)}.offset", -im.known[b])])]
+    return [_add(im, node, "Add", [im.tensor(a), _scaled(im, node, im.tensor(b), -1.0)])]
+
+
+def _neg(im: Import, node: OnnxNode) -> Results:
+    return [_scaled(im, node, im.tensor(node.inputs[0]), -1.0)]
+
+
+def _div(im: Import, node: OnnxNode) -> Results:
+    x, divisor = node.inputs
+    reciprocal = 1.0 / im.value(divisor, "divisor")
+    return [_add(im, node, "Mul", [im.tensor(x), im.constant(f"{_hint(node)}.reciprocal", reciprocal)])]
+
+
+def _pow(im: Import, node: OnnxNode) -> Results:
+    exponent = im.value(node.inputs[1], "exponent")
+    _require(exponent.size == 1 and float(exponent.reshape(())) == 2, f"has exponent {exponent}", "only 2 is supported")
+    x = im.tensor(node.inputs[0])
+    return [_add(im, node, "Mul", [x, x])]
+
+
+def _gelu(im: Import, node: OnnxNode) -> Results:
+    form = node.attrs.get("approximate", b"none")
+    form = form.decode() if isinstance(form, bytes) else form
+    _require(form == "none", f"uses the {form} approximation", "use nn.GELU() without approximate")
+    return [_add(im, node, "Gelu", [im.tensor(node.inputs[0])])]
+
+
+def _softmax(im: Import, node: OnnxNode) -> Results:
+    """Softmax over any axis: the axis is moved last, which costs nothing where only ones follow it."""
+    x = im.tensor(node.inputs[0])
+    shape = im.builder.type(x).shape
+    default = -1 if max((o.version for o in im.opsets if not o.domain), default=13) >= 13 else 1
+    axis = node.attrs.get("axis", default) % len(shape)
+    if prod(shape[axis + 1 :]) == 1:
+        y = _add(im, node, "Softmax", [_reshape(im, node, x, shape[: axis + 1])], axis=-1)
+        return [_reshape(im, node, y, shape)]
+    _require(default == -1, f"is over axis {axis} in a model below opset 13", "re-export it with opset 13 or later")
+    perm = [d for d in range(len(shape)) if d != axis] + [axis]
+    y = _add(im, node, "Softmax", [_transpose(im, node, x, perm)], axis=-1)
+    return [_transpose(im, node, y, np.argsort(perm).tolist())]
+
+
+def _layer_norm(im: Import, node: OnnxNode) -> Results:
+    x = im.tensor(node.inputs[0])
+    shape = im.builder.type(x).shape
+    axis = node.attrs.get("axis", -1) % len(shape)
+    _require(axis == len(shape) - 1, f"normalises dimensions {axis} to {len(shape) - 1}", "only the last is supported")
+    gamma = im.tensor(node.inputs[1])
+    if node.input(2):
+        beta = im.tensor(node.input(2))
+    else:
+        beta = im.constant(f"{_hint(node)}.beta", np.zeros(shape[-1], np.float32))
+    eps = float(f"{node.attrs.get('epsilon', 1e-5):.6g}")  # stored as fp32: 1e-5 again, not 9.99999974e-06
+    return im.builder.add("LayerNormalization", [x, gamma, beta], {"epsilon": eps}, [_hint(node)], node.name)
+
+
+def _reduce(op: str) -> Lower:
+    def lower_reduce(im: Import, node: OnnxNode) -> Results:
+        x = im.tensor(node.inputs[0])
+        rank = len(im.builder.type(x).shape)
+        if node.attrs.get("noop_with_empty_axes", 0) and "axes" not in node.attrs and not node.input(1):
+            return [x]
+        axes = tuple(_axes(im, node, rank, range(rank)))
+        return [_add(im, node, op, [x], axes=axes, keepdims=node.attrs.get("keepdims", 1))]
+
+    return lower_reduce
+
+
+def _global_mean(im: Import, node: OnnxNode) -> Results:
+    x = im.tensor(node.inputs[0])
+    axes = tuple(range(2, len(im.builder.type(x).shape)))
+    return [_add(im, node, "ReduceMean", [x], axes=axes, keepdims=1)]
+
+
+def _window(im: Import, node: OnnxNode, kernel: Sequence[int]) -> dict[str, Any]:
+    """Strides and explicit pads (top, left, bottom, right) of a two-dimensional window operator."""
+    _require(len(kernel) == 2, f"has {len(kernel)} spatial dimensions", "two are supported")
+    _require(set(node.attrs.get("dilations", [1])) == {1}, f"is dilated by {node.attrs.get('dilations')}")
+    _require(not node.attrs.get("ceil_mode", 0), "has ceil_mode", "set ceil_mode=False")
+    strides = tuple(node.attrs.get("strides", (1, 1)))
+    mode = node.attrs.get("auto_pad", b"NOTSET").decode()
+    if mode in ("SAME_UPPER", "SAME_LOWER"):
+        sizes = im.shape(node.inputs[0])[2:]
+        total = [max(0, (-(-n // s) - 1) * s + k - n) for n, s, k in zip(sizes, strides, kernel, strict=True)]
+        small, large = [t // 2 for t in total], [t - t // 2 for t in total]
+        pads = (*small, *large) if mode == "SAME_UPPER" else (*large, *small)
+    else:
+        pads = tuple(node.attrs.get("pads", (0, 0, 0, 0))) if mode == "NOTSET" else (0, 0, 0, 0)
+    return {"strides": strides, "pads": pads}
+
+
+def _conv(im: Import, node: OnnxNode) -> Results:
+    """NCHW convolution -> NHWC convolution between two transposes; a bias that is known to be zero is dropped."""
+    _require(node.attrs.get("group", 1) == 1, f"has {node.attrs.get('group')} groups", "only group=1 is supported")
+    x, w = im.tensor(node.inputs[0]), im.tensor(node.inputs[1])
+    shape = im.builder.type(w).shape
+    window = _window(im, node, shape[2:])
+    operands = [_transpose(im, node, x, TO_NHWC), _transpose(im, node, w, OIHW_TO_HWIO)]
+    bias = node.input(2)
+    if bias and not (bias in im.known and not im.known[bias].any()):
+        operands.append(im.tensor(bias))
+    return [_transpose(im, node, _add(im, node, "Conv", operands, **window), TO_NCHW)]
+
+
+def _max_pool(im: Import, node: OnnxNode) -> Results:
+    kernel = tuple(node.attrs["kernel_shape"])
+    window = _window(im, node, kernel)
+    x = _transpose(im, node, im.tensor(node.inputs[0]), TO_NHWC)
+    return [_transpose(im, node, _add(im, node, "MaxPool", [x], kernel_shape=kernel, **window), TO_NCHW)]
+
+
+LOWER: dict[str, Lower] = {
+    "Add": _binary("Add"),
+    "Cast": _cast,
+    "CastLike": _alias,
+    "Conv": _conv,
+    "Div": _div,
+    "Dropout": _dropout,
+    "Expand": _expand,
+    "Flatten": _flatten,
+    "Gather": _gather,
+    "Gelu": _gelu,
+    "Gemm": _gemm,
+    "GlobalAveragePool": _global_mean,
+    "Identity": _alias,
+    "LayerNormalization": _layer_norm,
+    "MatMul": _matmul,
+    "MaxPool": _max_pool,
+    "Mul": _binary("Mul"),
+    "Neg": _neg,
+    "Pow": _pow,
+    "ReduceMean": _reduce("ReduceMean"),
+    "ReduceSum": _reduce("ReduceSum"),
+    "Reshape": _onnx_reshape,
+    "Slice": _slice,
+    "Softmax": _softmax,
+    "Split": _split,
+    "Squeeze": _squeeze,
+    "Sub": _sub,
+    "Transpose": _onnx_transpose,
+    "Unsqueeze": _unsqueeze,
+}
