@@ -1,0 +1,11 @@
+"""Rewrites of the graph: one function ``Graph -> Graph`` per file. ``pipeline`` lists them in order.
+
+A pass keeps what the graph computes and the names of its inputs, outputs, state and updates.
+"""
+
+from .eliminate_common import eliminate_common
+from .fold_constants import fold_constants
+from .fuse_bias import fuse_bias
+from .sink_transposes import sink_transposes
+
+__all__ = ["eliminate_common", "fold_constants", "fuse_bias", "sink_transposes"]

@@ -1,0 +1,142 @@
+"""Forward graph -> training step: loss, gradients of the trained tensors alone, and their updates in place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from .errors import TdcoError
+from .ir import Builder, Graph, Node, TensorType, prune, verify
+from .ops import get_op
+
+LEARNING_RATE = 0.01
+LOSS_SCALE = 512.0
+"""The gradient of the loss that backpropagation starts from; the update divides it out again in fp32."""
+
+LOSS, LABEL, MASTER = "loss", "label", ".master"
+
+
+def parameters(graph: Graph) -> dict[str, TensorType]:
+    """The weights of a forward graph by the names the user knows: what can be trained."""
+    return {n: graph.type(n) for n in graph.constants if graph.values[n].source == n and graph.type(n).dtype == "f16"}
+
+
+def inference_graph(forward: Graph) -> Graph:
+    """The step of the ``infer`` strategy: the forward pass, every weight frozen."""
+    return verify(prune(forward))
+
+
+def training_graph(
+    forward: Graph,
+    trainable: Sequence[str],
+    loss: str = "cross_entropy",
+    lr: float = LEARNING_RATE,
+    loss_scale: float = LOSS_SCALE,
+) -> Graph:
+    """One SGD step on ``forward``, whose only output is the logits [B,C].
+
+    Every trained ``w`` becomes state twice: ``w`` (fp16, what the forward pass reads) and ``w.master`` (fp32, what SGD
+    changes). Inputs gain ``label`` [B], outputs are ``loss`` [1] and the logits. Nothing is emitted for branches
+    without a trained tensor. Each update stands right behind the tensor's gradient and the last reader of its
+    old value.
+
+    Raises:
+        TdcoError: an unknown loss or parameter, an operator on the way without gradient, or a trained tensor that
+            the loss does not depend on.
+    """
+    if loss != "cross_entropy":
+        raise TdcoError(f"loss {loss!r} is not supported", hint="supported: cross_entropy")
+    if len(forward.outputs) != 1:
+        raise TdcoError(f"the model has {len(forward.outputs)} outputs", forward.name, "return the logits alone")
+    _require_parameters(forward, trainable)
+    (logits,) = forward.outputs
+    b = Builder(_with_state(forward, trainable))
+    label = b.input(LABEL, TensorType(b.type(logits).shape[:-1], "i32"), LABEL)
+    value = b.add("SoftmaxCrossEntropyLoss", [logits, label], {}, [LOSS, "log_prob"], LOSS)[0]
+    grads = _backpropagate(b, value, trainable, loss_scale)
+    b.outputs = [value, logits]
+    step, last_use = b.nodes, _last_uses(b.nodes)
+    behind: dict[int, list[Node]] = {}
+    for name in trainable:
+        if name not in grads:
+            raise TdcoError("the loss does not depend on it", f"parameter {name}", "leave it out of the strategy")
+        b.nodes = []
+        _update(b, name, grads[name], lr, loss_scale)
+        behind.setdefault(max(last_use[name], last_use[grads[name]]), []).extend(b.nodes)
+    b.nodes = [n for index, node in enumerate(step) for n in (node, *behind.get(index, ()))]
+    return verify(prune(b.graph()))
+
+
+def _require_parameters(forward: Graph, trainable: Sequence[str]) -> None:
+    known = parameters(forward)
+    for name in trainable:
+        if name not in known:
+            raise TdcoError(f"the model has no parameter {name!r}", forward.name, "it has: " + ", ".join(known))
+    if not trainable:
+        raise TdcoError("no parameter is trained", forward.name, "use inference_graph, or name some")
+
+
+def _with_state(forward: Graph, trainable: Sequence[str]) -> Graph:
+    b = Builder(replace(forward, state={n: forward.constants[n] for n in trainable}))
+    for name in trainable:
+        b.add_state(name + MASTER, b.constants.pop(name), "f32", name)
+    return b.graph()
+
+
+def _backpropagate(b: Builder, loss: str, trainable: Sequence[str], loss_scale: float) -> dict[str, str]:
+    """Emits the gradient nodes; returns every trained tensor's gradient, multiplied by ``loss_scale``."""
+    forward = tuple(b.nodes)
+    depends = set(trainable)
+    for node in forward:
+        if depends.intersection(node.inputs):
+            depends.update(node.outputs)
+    seed = b.constant(f"{loss}.grad", np.full(b.type(loss).shape, loss_scale, np.float32), "f32")
+    grads: dict[str, str] = {loss: seed}
+    for node in reversed(forward):
+        dys = [grads.get(o) for o in node.outputs]
+        wanted = [i in depends for i in node.inputs]
+        if not any(wanted) or not any(dys):
+            continue
+        for name, dx in zip(node.inputs, _gradients(b, node, dys, wanted), strict=True):
+            if dx is None or name not in depends:
+                continue
+            assert b.type(dx).shape == b.type(name).shape, f"{node.op}: gradient of {name} has another shape"
+            if name in grads:
+                dx = b.add1("Add", [grads[name], dx], name=f"{name}.grad", source=node.source)
+            grads[name] = dx
+    return grads
+
+
+def _gradients(b: Builder, node: Node, dys: Sequence[str | None], wanted: Sequence[bool]) -> Sequence[str | None]:
+    grad = get_op(node.op).grad
+    where = f"{node.op} node {node.source or node.outputs[0]}"
+    hint = "train only tensors that come behind it"
+    if grad is None:
+        raise TdcoError(f"operator {node.op} has no gradient", where, hint)
+    try:
+        return grad(b, node, dys, wanted)
+    except TdcoError as e:
+        raise TdcoError(e.what, e.where or where, e.hint or hint) from None
+
+
+def _update(b: Builder, name: str, grad: str, lr: float, loss_scale: float) -> None:
+    """SGD on the master copy, skipped for this tensor alone if its gradient is not finite."""
+    master = name + MASTER
+    ok = b.add1("Finite", [grad], name=f"{name}.ok", source=name)
+    attrs = {"lr": lr, "loss_scale": loss_scale}
+    new_master, new = b.add("SGD", [master, grad, ok], attrs, [f"{master}.new", f"{name}.new"], name)
+    b.updates[master], b.updates[name] = new_master, new
+
+
+def _last_uses(nodes: Sequence[Node]) -> dict[str, int]:
+    """Value -> index of the last node that defines or reads it; reading a view is reading what it views."""
+    last: dict[str, int] = {}
+    base: dict[str, str] = {}
+    for index, node in enumerate(nodes):
+        for name in (*node.inputs, *node.outputs):
+            last[name] = last[base.get(name, name)] = index
+        if get_op(node.op).view:
+            base[node.outputs[0]] = base.get(node.inputs[0], node.inputs[0])
+    return last
