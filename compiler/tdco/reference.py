@@ -1,0 +1,116 @@
+"""The reference: the same training step in plain PyTorch fp32, and how far a result is from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .autodiff import LEARNING_RATE, MASTER
+
+Updates = dict[str, np.ndarray]
+
+FLOOR = 1e-3
+"""Of a model's largest update: tensors that move less are compared absolutely (a gradient may be zero by symmetry)."""
+
+
+def torch_steps(
+    module: nn.Module,
+    trainable: Sequence[str],
+    images: np.ndarray,
+    labels: np.ndarray,
+    lr: float = LEARNING_RATE,
+    dtype: torch.dtype = torch.float32,
+) -> tuple[list[float], dict[str, np.ndarray]]:
+    """One SGD step of batch 1 per image [N,3,32,32]; returns the losses and the trained tensors afterwards.
+
+    ``module`` is left as it was.
+    """
+    tensors = {n: p.detach().clone().to(dtype) for n, p in (*module.named_parameters(), *module.named_buffers())}
+    losses = []
+    for image, label in zip(images, labels, strict=True):
+        trained = {n: tensors[n].requires_grad_() for n in trainable}
+        x = torch.as_tensor(image, dtype=dtype)[None]
+        logits = torch.func.functional_call(module, tensors, (x,))
+        loss = nn.functional.cross_entropy(logits, torch.as_tensor([int(label)]))
+        grads = torch.autograd.grad(loss, list(trained.values()))
+        for (name, value), grad in zip(trained.items(), grads, strict=True):
+            tensors[name] = value.detach() - lr * grad
+        losses.append(loss.item())
+    return losses, {n: tensors[n].detach().numpy() for n in trainable}
+
+
+def torch_step(
+    module: nn.Module,
+    trainable: Sequence[str],
+    image: np.ndarray,
+    label: int,
+    lr: float = LEARNING_RATE,
+    dtype: torch.dtype = torch.float32,
+) -> tuple[float, Updates]:
+    """One SGD step on one image [3,32,32]; returns the loss and every trained tensor's update, new - old."""
+    losses, new = torch_steps(module, trainable, image[None], np.array([label]), lr, dtype)
+    old = dict(module.named_parameters())
+    return losses[0], {n: v - old[n].detach().to(dtype).numpy() for n, v in new.items()}
+
+
+def accuracy(
+    module: nn.Module, images: np.ndarray, labels: np.ndarray, tensors: Mapping[str, np.ndarray] = {}
+) -> float:
+    """Share of ``images`` that ``module`` classifies rightly, with ``tensors`` in place of its own."""
+    own: dict[str, Tensor] = {n: torch.as_tensor(v) for n, v in tensors.items()}
+    with torch.no_grad():
+        parts = [torch.func.functional_call(module, own, (torch.as_tensor(x),)) for x in np.array_split(images, 8)]
+    return float((torch.cat(parts).argmax(1).numpy() == labels).mean())
+
+
+def graph_updates(old: Mapping[str, np.ndarray], new: Mapping[str, np.ndarray]) -> Updates:
+    """new - old of every fp32 master in ``old``, by the name of the tensor it belongs to."""
+    return {n.removesuffix(MASTER): new[n] - old[n] for n in old if n.endswith(MASTER)}
+
+
+@dataclass(frozen=True)
+class TensorError:
+    """How far one tensor's update is off. ``relative``: L2 of the difference by L2 of the reference.
+
+    ``absolute``: the largest difference, as a share of the largest reference update of the whole model.
+    ``small``: the reference moves this tensor by less than ``FLOOR`` of that, so only ``absolute`` means something.
+    """
+
+    name: str
+    relative: float
+    absolute: float
+    small: bool
+
+    def within(self, tolerance: float) -> bool:
+        return self.absolute <= FLOOR if self.small else self.relative <= tolerance
+
+
+@dataclass(frozen=True)
+class UpdateError:
+    """How far a whole update is off: relative L2 and cosine of the concatenated vector, and tensor by tensor."""
+
+    max_rel_error: float
+    cosine: float
+    tensors: tuple[TensorError, ...]
+
+
+def compare_updates(got: Mapping[str, np.ndarray], want: Mapping[str, np.ndarray]) -> UpdateError:
+    """Compares updates (new - old) by tensor name; both must have the same tensors of the same shapes."""
+    assert got.keys() == want.keys(), f"tensors differ: {sorted(got.keys() ^ want.keys())}"
+    pairs = {n: (got[n].astype(np.float64), want[n].astype(np.float64)) for n in want}
+    largest = max(np.abs(b).max() for _, b in pairs.values())
+    tensors = []
+    for name, (a, b) in pairs.items():
+        assert a.shape == b.shape, f"{name} is {a.shape}, not {b.shape}"
+        peak = np.abs(b).max()
+        relative = float(np.linalg.norm(a - b) / np.linalg.norm(b)) if peak else float(np.abs(a).max() > 0)
+        tensors.append(TensorError(name, relative, float(np.abs(a - b).max() / largest), bool(peak < FLOOR * largest)))
+    a = np.concatenate([a.ravel() for a, _ in pairs.values()])
+    b = np.concatenate([b.ravel() for _, b in pairs.values()])
+    relative = float(np.linalg.norm(a - b) / np.linalg.norm(b))
+    cosine = float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b))) if a.any() else 0.0
+    return UpdateError(relative, cosine, tuple(tensors))
