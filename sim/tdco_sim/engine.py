@@ -1,0 +1,90 @@
+"""An engine from Python: any shared library that exports engine.h, on a numpy array as its L1."""
+
+import ctypes
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tdco_spec import JOB_FLAGS, JOB_REGISTERS, MEMORY_MAP
+
+from .errors import SimError
+
+L1_BASE = MEMORY_MAP["l1"].base
+
+
+@dataclass(frozen=True)
+class EngineStats:
+    """Totals since the engine was opened; cycles and busy are 0 for an engine without timing."""
+
+    jobs: int
+    macs: int
+    cycles: int
+    busy: int
+
+
+class _Stats(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint64) for name in EngineStats.__dataclass_fields__]
+
+
+class Engine:
+    """The engine in shared library ``path``, working on ``l1``: the bytes of L1 from its base address on.
+
+    ``l1`` must stay the same array; jobs read and write it in place.
+    """
+
+    def __init__(self, path: Path, l1: NDArray[np.uint8], base: int = L1_BASE) -> None:
+        if l1.dtype != np.uint8 or not l1.flags.c_contiguous:
+            raise ValueError("l1 must be a contiguous array of uint8")
+        self.l1 = l1
+        self.library = ctypes.CDLL(str(path))
+        self.library.tdco_engine_open.restype = ctypes.c_void_p
+        self.library.tdco_engine_error.restype = ctypes.c_char_p
+        self.library.tdco_engine_id.restype = ctypes.c_uint32
+        handle = self.library.tdco_engine_open(ctypes.c_void_p(l1.ctypes.data), base, l1.size)
+        if not handle:
+            raise SimError("the engine did not start", str(path))
+        self.handle = ctypes.c_void_p(handle)
+
+    @property
+    def id(self) -> int:
+        """The configuration's hash, as the engine's ID register holds it."""
+        return int(self.library.tdco_engine_id(self.handle))
+
+    @property
+    def stats(self) -> EngineStats:
+        stats = _Stats()
+        self.library.tdco_engine_get_stats(self.handle, ctypes.byref(stats))
+        return EngineStats(**{name: getattr(stats, name) for name in EngineStats.__dataclass_fields__})
+
+    def run(self, words: Sequence[int]) -> int:
+        """Runs one job to its end; returns the STATUS_FLAGS bits it raised.
+
+        Raises:
+            SimError: if it left L1 or hung.
+        """
+        flags = int(self.library.tdco_engine_run(self.handle, (ctypes.c_uint32 * len(words))(*words)))
+        if flags < 0:
+            raise SimError(self.error())
+        return flags
+
+    def error(self) -> str:
+        return str(self.library.tdco_engine_error(self.handle).decode())
+
+    def close(self) -> None:
+        self.library.tdco_engine_close(self.handle)
+
+
+def job_words(
+    shape: tuple[int, int, int], addrs: dict[str, int], strides: dict[str, int], flags: Sequence[str] = ()
+) -> list[int]:
+    """The job registers, in their order, for ``shape`` = (M, N, K); addresses and strides in bytes, by operand.
+
+    ``flags`` are names of ``JOB_FLAGS``. Operands that are left out are 0.
+    """
+    m, n, k = shape
+    values = {"M_N": m | n << 16, "K_FLAGS": k | sum(JOB_FLAGS[f] for f in flags) << 16}
+    values |= {f"{name.upper()}_ADDR": addr for name, addr in addrs.items()}
+    values |= {f"{name.upper()}_STRIDE": stride & 0xFFFFFFFF for name, stride in strides.items()}
+    return [values.get(register.name, 0) for register in JOB_REGISTERS]

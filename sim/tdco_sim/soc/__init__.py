@@ -1,0 +1,1 @@
+"""The cluster simulator: cores, memories, DMA, event unit and engine, cycle by cycle."""
