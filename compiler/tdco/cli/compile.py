@@ -1,0 +1,50 @@
+"""``tdco compile``: a model and a strategy become a program for the SoC."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from tdco_spec import get_config
+
+from .. import zoo
+from ..pipeline import compile_model
+from ._console import console, json_command, key_values
+
+
+def _show(result: dict[str, Any]) -> None:
+    shown = {k: v for k, v in result.items() if k not in ("out", "copies_inserted")}
+    key_values(f"compiled into {result['out']}", shown)
+
+
+@click.command("compile")
+@click.argument("model")
+@click.option("--strategy", "-s", required=True, help="infer, lp, ft1, ft2, train:PATTERN,..")
+@click.option("--hw-config", "-c", "config", required=True, help="A configuration of `tdco hw list`.")
+@click.option("--out", "-o", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder to write.")
+@click.option("--batch", type=click.IntRange(min=1), help="Samples per step; default as in the model's example input.")
+@click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="Learning rate of SGD.")
+@click.option("--fresh", is_flag=True, help="Zoo models: fresh weights instead of the shipped checkpoint.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of fresh weights.")
+@json_command(_show)
+def compile_(
+    model: str, strategy: str, config: str, out: Path, batch: int | None, lr: float | None, fresh: bool, seed: int
+) -> dict[str, Any]:
+    """Compiles MODEL (zoo:cct2, file.py:function, model.onnx) into a training step."""
+    start = time.perf_counter()
+    with console.status(f"compiling {model}"):
+        document = compile_model(zoo.load(model, not fresh, seed), strategy, get_config(config), out, batch, lr)
+    stats, train = document["stats"], document["train"]
+    return {
+        "out": str(out),
+        "model": document["name"],
+        "strategy": strategy,
+        "config": config,
+        "seconds": round(time.perf_counter() - start, 2),
+        "parameters": train["parameters"],
+        "trainable": sum(train["trainable"].values()),
+        **{k: v for k, v in stats.items() if k != "dma_bytes"},
+        "copies_inserted": train["copies_inserted"],
+    }

@@ -1,0 +1,167 @@
+"""``tdco run``: a compiled program on a platform, compared with golden bit for bit and with torch in value."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from tdco_sim import host
+from tdco_sim.result import RunResult
+from tdco_spec import HwConfig
+
+from .. import data
+from ..errors import TdcoError
+from ..ir import DTYPES
+from ..pipeline import load_reference
+from ..reference import UpdateError, compare_updates, torch_steps
+from ._console import console, json_command, key_values, progress
+from ._engines import engine_library
+
+Document = dict[str, Any]
+
+
+def load_program(out: Path) -> Document:
+    """The document of OUT/program.json.
+
+    Raises:
+        TdcoError: OUT holds no compiled program.
+    """
+    try:
+        return dict(json.loads((out / "program.json").read_text()))
+    except (OSError, json.JSONDecodeError) as e:
+        raise TdcoError("holds no compiled program", str(out), "run `tdco compile MODEL ... -o OUT` first") from e
+
+
+def hw_of(document: Document) -> HwConfig:
+    return HwConfig(**document["hw"])
+
+
+def run_steps(out: Path, engine: str, inputs: dict[str, np.ndarray], title: str = "running") -> tuple[RunResult, float]:
+    """Runs one step per entry of ``inputs`` [steps, ...] on the host; RTL is checked against golden job by job.
+
+    Returns the result and the seconds it took.
+    """
+    cfg = hw_of(load_program(out))
+    library = engine_library(engine, cfg)
+    check = engine_library("golden", cfg) if engine != "golden" else None
+    start = time.perf_counter()
+    with progress() as bar:
+        task = bar.add_task(title, total=None)
+
+        def on_progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        result = host.run(out, library, check=check, inputs=inputs, on_progress=on_progress)
+    return result, time.perf_counter() - start
+
+
+def step_inputs(document: Document, source: str, steps: int, rotate: float, seed: int) -> dict[str, np.ndarray]:
+    """The program's inputs for ``steps`` steps: images and labels of a data set, or seeded noise ("random")."""
+    specs = {i["name"]: (tuple(i["shape"]), DTYPES[i["dtype"]]) for i in document["inputs"]}
+    rng = np.random.default_rng(seed)
+    if source == "random":
+        return {
+            name: rng.integers(0, _classes(document), (steps, *shape)).astype(dtype)
+            if dtype.kind == "i"
+            else rng.standard_normal((steps, *shape)).astype(dtype)
+            for name, (shape, dtype) in specs.items()
+        }
+    samples = data.load(source, rotate)
+    images, labels = samples.train_images, samples.train_labels
+    order = rng.permutation(len(images))
+    batch = next(iter(specs.values()))[0][0]
+    picked = np.resize(order, steps * batch)
+    feeds = {}
+    for name, (shape, dtype) in specs.items():
+        values = (labels if dtype.kind == "i" else images)[picked]
+        if values.size != steps * int(np.prod(shape)):
+            raise TdcoError(
+                f"has samples of shape {list(images.shape[1:])}, the model takes {list(shape)}", f"data {source}",
+                "use --data random, or a model for this data",
+            )  # fmt: skip
+        feeds[name] = values.reshape(steps, *shape).astype(dtype)
+    return feeds
+
+
+def _classes(document: Document) -> int:
+    return int(next(o["shape"][-1] for o in document["outputs"] if o["name"] != "loss"))
+
+
+def updates_of(document: Document, out: Path, result: RunResult) -> dict[str, np.ndarray]:
+    """new - old of every fp32 master, by parameter name."""
+    before = host.initial_state(out)
+    return {
+        s["source"]: result.state[s["name"]] - before[s["name"]]
+        for s in document["state"]
+        if s["name"].endswith(".master")
+    }
+
+
+def compare_with_reference(
+    document: Document, out: Path, result: RunResult, inputs: dict[str, np.ndarray]
+) -> tuple[UpdateError, list[float]]:
+    """The distance of the run's update to the reference's, and the reference's losses."""
+    module = load_reference(out)
+    train = document["train"]
+    image, label = (inputs[i["name"]] for i in document["inputs"])
+    old = {n: p.detach().numpy() for n, p in module.named_parameters()}
+    losses, new = torch_steps(module, list(train["trainable"]), image.astype(np.float32), label, train["lr"])
+    want = {n: v - old[n] for n, v in new.items()}
+    return compare_updates(updates_of(document, out, result), want), losses
+
+
+def _show(result: dict[str, Any]) -> None:
+    losses = result["loss"]
+    shown = {**result, "loss": f"{losses[0]:.4f} -> {losses[-1]:.4f}" if losses else "-"}
+    key_values("run", {k: v for k, v in shown.items() if v is not None})
+
+
+@click.command()
+@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--platform", type=click.Choice(["host"]), default="host", show_default=True)
+@click.option("--engine", type=click.Choice(["golden", "rtl"]), default="golden", show_default=True)
+@click.option("--steps", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option("--data", "source", default="random", show_default=True, help="digits, or random (seeded noise)")
+@click.option("--rotate", type=float, default=0.0, show_default=True, help="Degrees the images are turned by.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Order of the samples, or the noise.")
+@json_command(_show)
+def run(out: Path, platform: str, engine: str, steps: int, source: str, rotate: float, seed: int) -> dict[str, Any]:
+    """Runs the program in OUT and compares it: engine against golden (bits), update against torch fp32 (value)."""
+    document = load_program(out)
+    inputs = step_inputs(document, source, steps, rotate, seed)
+    console.print(f"{platform}, engine {engine}: {steps} step(s) of {document['name']} {document['strategy']}")
+    result, seconds = run_steps(out, engine, inputs)
+    return summary(document, out, engine, result, inputs, seconds)
+
+
+def summary(
+    document: Document, out: Path, engine: str, result: RunResult, inputs: dict[str, np.ndarray], seconds: float
+) -> dict[str, Any]:
+    """What a run reports, with the keys the README documents; ``ok`` is False when bits differ or none were compared."""
+    stats, steps = result.stats, len(next(iter(inputs.values())))
+    rtl = engine == "rtl"
+    trained = bool(document["train"]["trainable"])
+    error = compare_with_reference(document, out, result, inputs)[0] if trained else None
+    macs = int(stats["macs"])
+    cycles = int(stats["cycles"])
+    return {
+        "ok": not rtl or (stats["mismatches"] == 0 and stats["words_compared"] > 0),
+        "engine_cycles": cycles if rtl else None,
+        "flop": document["stats"]["flop"] * steps,
+        "flop_per_engine_cycle": 2 * macs / cycles if cycles else None,
+        "mismatches": stats["mismatches"] if rtl else None,
+        "words_compared": stats["words_compared"] if rtl else None,
+        "rtl_jobs": stats["jobs"] if rtl else 0,
+        "rtl_macs": macs if rtl else 0,
+        "max_rel_error": error.max_rel_error if error else None,
+        "cosine": error.cosine if error else None,
+        "loss": [float(x) for x in result.outputs["loss"].reshape(-1)] if "loss" in result.outputs else [],
+        "l1_peak_bytes": stats["l1_peak_bytes"],
+        "l2_peak_bytes": stats["l2_peak_bytes"],
+        "dma_bytes": stats["dma_bytes"],
+        "seconds": round(seconds, 2),
+    }
