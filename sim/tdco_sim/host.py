@@ -1,0 +1,190 @@
+"""The host platform: a compiled program, built for this machine and run step by step with an engine behind it."""
+
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tdco_spec import MEMORY_MAP, HwConfig
+from tdco_spec.emit import c_header
+
+from .build import cached, compile_objects, run_tool, sw_dir
+from .errors import SimError
+from .result import RunResult
+
+DTYPES: dict[str, np.dtype[Any]] = {
+    "f16": np.dtype(np.float16),
+    "f32": np.dtype(np.float32),
+    "i32": np.dtype(np.int32),
+    "u8": np.dtype(np.uint8),
+}
+FLAGS = ("-O2", "-g", "-march=native", "-ffp-contract=off", "-fno-fast-math", "-Wall", "-Wextra")
+SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
+SANITIZER_ENV = {"ASAN_OPTIONS": "detect_leaks=0", "UBSAN_OPTIONS": "print_stacktrace=1"}
+PROGRAM, DESCRIPTION = "program.c", "program.json"
+
+Spec = Mapping[str, Any]
+
+
+def description(out_dir: Path) -> dict[str, Any]:
+    """The contents of OUT/program.json.
+
+    Raises:
+        SimError: if OUT holds no compiled program.
+    """
+    try:
+        return dict(json.loads((out_dir / DESCRIPTION).read_text()))
+    except (OSError, ValueError) as error:
+        raise SimError(
+            "holds no compiled program", str(out_dir), "run `tdco compile MODEL ... -o OUT` first"
+        ) from error
+
+
+def build(out_dir: Path, cfg: HwConfig, sanitize: bool = False) -> Path:
+    """The executable of OUT/program.c with kernels, runtime and host port; ``sanitize``: under ASan and UBSan.
+
+    Raises:
+        SimError: if something does not compile; the compiler's message is in it.
+    """
+    sw, here = sw_dir(), Path(__file__).parent
+    port = sw / "port" / "host"
+    flags = (*FLAGS, *(SANITIZE if sanitize else ()))
+    sources = [*sorted((sw / "kernels").glob("*.c")), sw / "runtime" / "run.c", *sorted(port.glob("*.c"))]
+    sources.append(port / "engine.cpp")
+    includes = [sw / "runtime", sw / "kernels", port, here]
+    headers = {"tdco_hw.h": c_header(cfg)}
+    objects = compile_objects("host", sources, flags, includes, headers)
+    program = out_dir / PROGRAM
+    if not program.exists():
+        raise SimError(f"there is no {PROGRAM}", str(out_dir), "run `tdco compile MODEL ... -o OUT` first")
+    tables = compile_objects("program", [program], flags, [out_dir, sw / "runtime"], {})
+
+    def make(directory: Path) -> None:
+        link = SANITIZE if sanitize else ()
+        run_tool(["g++", *link, *tables, *objects, "-ldl", "-o", directory / "step"], str(program))
+
+    return cached("step", ["link", *flags, *map(str, [*tables, *objects])], make) / "step"
+
+
+def read_state(out_dir: Path, image: bytes) -> dict[str, np.ndarray]:
+    """The state tensors in ``image``, the bytes of L2 from its base address."""
+    return {
+        spec["name"]: np.frombuffer(image, DTYPES[spec["dtype"]], _size(spec), _offset(spec)).reshape(spec["shape"])
+        for spec in description(out_dir)["state"]
+    }
+
+
+def initial_state(out_dir: Path) -> dict[str, np.ndarray]:
+    """The state tensors by name, as compiled."""
+    return read_state(out_dir, (out_dir / description(out_dir)["image"]).read_bytes())
+
+
+def run(
+    out_dir: Path,
+    engine: Path,
+    check: Path | None = None,
+    inputs: Mapping[str, np.ndarray] | None = None,
+    state: Mapping[str, np.ndarray] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+    sanitize: bool = False,
+) -> RunResult:
+    """Runs the program in ``out_dir`` once per entry of ``inputs`` [steps, ...], once if it has none.
+
+    ``engine`` and ``check`` are shared libraries that export engine.h; with ``check``, L1 is compared after every job.
+    ``state`` replaces initial state by name. ``on_progress`` is called with (done, total) in commands.
+
+    Raises:
+        SimError: if an input does not fit the program, or the run fails; what failed is in it.
+    """
+    document = description(out_dir)
+    program = build(out_dir, HwConfig(**document["hw"]), sanitize)
+    inputs = inputs or {}
+    steps = _steps(document, inputs)
+    image = bytearray((out_dir / document["image"]).read_bytes())
+    for spec in document["state"]:
+        if state and spec["name"] in state:
+            _place(image, spec, _as_stored(spec, state[spec["name"]], ()))
+    feed = [_as_stored(spec, inputs[spec["name"]], (steps,)).reshape(steps, -1) for spec in document["inputs"]]
+
+    with tempfile.TemporaryDirectory(prefix="tdco-") as scratch:
+        files = {n: Path(scratch) / n for n in ("l2-in", "inputs", "outputs", "l2-out", "stats")}
+        files["l2-in"].write_bytes(image)
+        bytes_per_step = (
+            np.concatenate([a.view(np.uint8) for a in feed], axis=1) if feed else np.empty((steps, 0), np.uint8)
+        )
+        files["inputs"].write_bytes(bytes_per_step.tobytes())
+        command = [str(program), "--engine", str(engine), "--steps", str(steps), "--progress"]
+        command += ["--check", str(check)] if check else []
+        command += [text for name, path in files.items() for text in (f"--{name}", str(path))]
+        for option, specs in (("--in", document["inputs"]), ("--out", document["outputs"])):
+            command += [text for spec in specs for text in (option, f"{spec['addr']}:{spec['bytes']}")]
+        _execute(command, str(out_dir), on_progress)
+        outputs = np.frombuffer(files["outputs"].read_bytes(), np.uint8).reshape(steps, -1)
+        stats = json.loads(files["stats"].read_text())
+        final_state = read_state(out_dir, files["l2-out"].read_bytes())
+    return RunResult(_split(document["outputs"], outputs), final_state, stats)
+
+
+def _execute(command: list[str], where: str, on_progress: Callable[[int, int], None] | None) -> None:
+    """Runs the host program; its stdout is progress, its stderr what went wrong."""
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=errors, text=True, env={**os.environ, **SANITIZER_ENV}
+        ) as process,
+    ):
+        assert process.stdout
+        for line in process.stdout:
+            if on_progress:
+                done, total = map(int, line.split())
+                on_progress(done, total)
+        code = process.wait()
+        errors.seek(0)
+        if code != 0:
+            said = "\n".join(errors.read().strip().splitlines()[:40])
+            raise SimError(said or f"the host program ended with status {code}", where)
+
+
+def _offset(spec: Spec) -> int:
+    return int(spec["addr"]) - MEMORY_MAP["l2"].base
+
+
+def _size(spec: Spec) -> int:
+    return int(spec["bytes"]) // DTYPES[spec["dtype"]].itemsize
+
+
+def _steps(document: Mapping[str, Any], inputs: Mapping[str, np.ndarray]) -> int:
+    wanted = [spec["name"] for spec in document["inputs"]]
+    if set(wanted) != set(inputs):
+        raise SimError(f"the inputs are {', '.join(wanted) or 'none'}, not {', '.join(inputs) or 'none'}", "inputs")
+    lengths = {len(array) for array in inputs.values()}
+    if len(lengths) > 1:
+        raise SimError(f"inputs for different numbers of steps: {sorted(lengths)}", "inputs")
+    return lengths.pop() if lengths else 1
+
+
+def _as_stored(spec: Spec, array: np.ndarray, leading: tuple[int, ...]) -> np.ndarray:
+    shape = (*leading, *spec["shape"])
+    if array.shape != shape:
+        raise SimError(f"must have shape {list(shape)}, not {list(array.shape)}", str(spec["name"]))
+    return np.ascontiguousarray(array, DTYPES[spec["dtype"]])
+
+
+def _place(image: bytearray, spec: Spec, array: np.ndarray) -> None:
+    end = _offset(spec) + int(spec["bytes"])
+    image.extend(bytes(max(0, end - len(image))))
+    image[_offset(spec) : end] = array.tobytes()
+
+
+def _split(specs: list[Spec], rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Rows [steps, bytes] as the tensors that were written one after the other."""
+    result, at = {}, 0
+    for spec in specs:
+        part = np.ascontiguousarray(rows[:, at : at + spec["bytes"]])
+        result[spec["name"]] = part.view(DTYPES[spec["dtype"]]).reshape(len(rows), *spec["shape"])
+        at += spec["bytes"]
+    return result

@@ -1,0 +1,194 @@
+/* L1, L2 and L3 as arrays; copies and kernel calls on them. With AddressSanitizer, a command reaches only the planned
+ * buffers its addresses lie in. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "host.h"
+#include "port.h"
+#include "tdco_hw.h"
+
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+enum { SANITIZED = 1 };
+#else
+enum { SANITIZED = 0 };
+#define ASAN_POISON_MEMORY_REGION(begin, bytes) ((void)(begin), (void)(bytes))
+#define ASAN_UNPOISON_MEMORY_REGION(begin, bytes) ((void)(begin), (void)(bytes))
+#define __asan_region_is_poisoned(begin, bytes) ((void)(begin), (void)(bytes), (void *)0)
+#endif
+
+uint8_t host_l1[TDCO_L1_SIZE] __attribute__((aligned(64)));
+uint8_t host_l2[TDCO_L2_SIZE] __attribute__((aligned(64)));
+static uint8_t host_l3[TDCO_L3_SIZE] __attribute__((aligned(64)));
+
+host_stats host_totals;
+void (*host_on_command)(uint32_t done);
+
+static struct {
+    const tdco_program *program; /* NULL between steps */
+    uint32_t steps, command;
+    uint32_t finished[TDCO_KINDS];
+} now;
+
+static const struct {
+    uint8_t *bytes;
+    uint32_t base, size;
+    uint64_t *peak;
+} memories[] = {
+    {host_l1, TDCO_L1_BASE, TDCO_L1_SIZE, &host_totals.l1_peak_bytes},
+    {host_l2, TDCO_L2_BASE, TDCO_L2_SIZE, &host_totals.l2_peak_bytes},
+    {host_l3, TDCO_L3_BASE, TDCO_L3_SIZE, NULL},
+};
+enum { MEMORIES = sizeof memories / sizeof *memories };
+
+void host_fail(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    if (now.program)
+        fprintf(stderr, "command %u: ", now.command);
+    vfprintf(stderr, format, arguments);
+    fputc('\n', stderr);
+    va_end(arguments);
+    exit(1);
+}
+
+/* Which memory holds all of [addr, addr + bytes); MEMORIES if none does. */
+static int memory_of(uint32_t addr, size_t bytes)
+{
+    for (int i = 0; i < MEMORIES; i++)
+        if (addr >= memories[i].base && bytes <= memories[i].size && addr - memories[i].base <= memories[i].size - bytes)
+            return i;
+    return MEMORIES;
+}
+
+void *tdco_ptr(uint32_t addr)
+{
+    if (addr == 0)
+        return NULL;
+    const int memory = memory_of(addr, 1);
+    if (memory == MEMORIES)
+        host_fail("address 0x%08X is in no memory", addr);
+    return memories[memory].bytes + (addr - memories[memory].base);
+}
+
+void host_touch(uint32_t addr, size_t bytes, const char *what)
+{
+    const int memory = memory_of(addr, bytes);
+    if (memory == MEMORIES)
+        host_fail("%s at 0x%08X, %zu bytes, is in no memory", what, addr, bytes);
+    const uint64_t end = addr - memories[memory].base + bytes;
+    if (memories[memory].peak && *memories[memory].peak < end)
+        *memories[memory].peak = end;
+    if (__asan_region_is_poisoned(tdco_ptr(addr), bytes))
+        host_fail("%s at 0x%08X, %zu bytes, leaves the planned buffers of this command", what, addr, bytes);
+}
+
+void host_memory_open(void)
+{
+    ASAN_UNPOISON_MEMORY_REGION(host_l1, sizeof host_l1);
+    ASAN_UNPOISON_MEMORY_REGION(host_l2, sizeof host_l2);
+}
+
+void host_step_done(void)
+{
+    host_memory_open();
+    now.program = NULL;
+}
+
+/* Bytes nobody wrote are NaN in every format. */
+void host_memory_clear(void)
+{
+    memset(host_l1, 0xFF, sizeof host_l1);
+    memset(host_l2, 0xFF, sizeof host_l2);
+}
+
+/* The live buffer that holds `addr`, or NULL. */
+static const tdco_buffer *buffer_of(uint32_t addr)
+{
+    for (uint32_t i = 0; i < now.program->n_buffers; i++) {
+        const tdco_buffer *buffer = &now.program->buffers[i];
+        if (addr - buffer->addr < buffer->bytes && buffer->first <= now.command && now.command <= buffer->last)
+            return buffer;
+    }
+    return NULL;
+}
+
+static void open_buffer(uint32_t addr)
+{
+    const tdco_buffer *buffer = addr ? buffer_of(addr) : NULL;
+    if (addr && !buffer)
+        host_fail("address 0x%08X lies in no buffer that is live", addr);
+    if (buffer) {
+        ASAN_UNPOISON_MEMORY_REGION(tdco_ptr(buffer->addr), buffer->bytes);
+        host_touch(buffer->addr, buffer->bytes, buffer->name);
+    }
+}
+
+static void open_buffers(const tdco_command *command)
+{
+    const tdco_program *program = now.program;
+    if (command->kind == TDCO_COPY) {
+        open_buffer(program->copies[command->index].l1);
+        open_buffer(program->copies[command->index].l2);
+    } else if (command->kind == TDCO_GEMM) {
+        const tdco_job *job = &program->jobs[command->index];
+        open_buffer(job->x);
+        open_buffer(job->w);
+        open_buffer(job->flags & TDCO_JOB_Y ? job->y : 0);
+        open_buffer(job->z);
+    } else {
+        for (int i = 0; i < TDCO_MAX_PTRS; i++)
+            open_buffer(program->calls[command->index].addr[i]);
+    }
+}
+
+void tdco_port_begin(const tdco_program *program)
+{
+    now.program = program;
+    now.steps++;
+    memset(now.finished, 0, sizeof now.finished);
+}
+
+void tdco_port_command(const tdco_program *program, uint32_t index)
+{
+    now.command = index;
+    if (host_on_command)
+        host_on_command(index);
+    ASAN_POISON_MEMORY_REGION(host_l1, sizeof host_l1);
+    ASAN_POISON_MEMORY_REGION(host_l2, sizeof host_l2);
+    if (SANITIZED || now.steps == 1) /* later steps touch the same */
+        open_buffers(&program->commands[index]);
+    now.finished[program->commands[index].kind]++;
+}
+
+void tdco_port_wait(uint32_t kind, uint32_t count)
+{
+    if (count > now.finished[kind])
+        host_fail("the next command waits for %u of kind %u, and %u were issued", count, kind, now.finished[kind]);
+}
+
+void tdco_port_copy(const tdco_copy *copy)
+{
+    for (uint32_t row = 0; row < copy->rows; row++) {
+        const uint32_t l1 = copy->l1 + row * copy->row_bytes, l2 = copy->l2 + row * (uint32_t)copy->stride_bytes;
+        host_touch(l1, copy->row_bytes, "copy, L1 side");
+        host_touch(l2, copy->row_bytes, "copy, L2 side");
+        if (copy->to_l1)
+            memcpy(tdco_ptr(l1), tdco_ptr(l2), copy->row_bytes);
+        else
+            memcpy(tdco_ptr(l2), tdco_ptr(l1), copy->row_bytes);
+    }
+    *(copy->to_l1 ? &host_totals.l2_l1_bytes : &host_totals.l1_l2_bytes) += (uint64_t)copy->rows * copy->row_bytes;
+}
+
+void tdco_port_call(const tdco_call *call)
+{
+    tdco_args args = {.i = call->i, .f = call->f};
+    for (int i = 0; i < TDCO_MAX_PTRS; i++)
+        args.p[i] = tdco_ptr(call->addr[i]);
+    for (uint32_t core = 0; core < TDCO_CORES; core++)
+        call->kernel(&args, core, TDCO_CORES);
+    host_totals.kernel_calls++;
+}
