@@ -45,7 +45,44 @@ class HwConfig:
     """Taken from the start of L1 for stacks and the runtime; tensors live above."""
     l2_bytes: int = 2 * MIB
     l3_bytes: int = 32 * MIB
+    l2_reserved_bytes: int = 256 * KIB
+    """Taken from the end of L2 for the firmware; tensors live below."""
     dma_bytes_per_cycle: int = 8
+    """Each way between L2 and L1."""
+    dma_startup_cycles: int = 16
+    """From a DMA command to its first word (measured on GVSoC)."""
+    l2_latency_cycles: int = 15
+    """Of a core's load from L2 (measured on GVSoC)."""
+    peripheral_latency_cycles: int = 4
+    """Of an access to a cluster peripheral: twice through GVSoC's cluster router of latency 2."""
+    l3_startup_cycles: int = 40
+    """HyperRAM access latency; an assumption until compared."""
+    l3_cycles_per_byte: int = 2
+    """HyperBus moves a byte per clock-divider period."""
+    tcdm_max_wait_cycles: int = 4
+    """A core or DMA port refused this often in a row for the engine's sake goes first."""
+    event_wakeup_cycles: int = 8
+    """From an event to the sleeping core's next instruction: 6 + 2 in GVSoC's event unit."""
+    icache_l0_bytes: int = 512
+    """Private fetch buffer of a worker, 4 ways; this and the next four as in GVSoC's pulp-open cluster."""
+    icache_l0_controller_bytes: int = 2 * KIB
+    icache_l1_bytes: int = 4 * KIB
+    """Shared instruction cache, 4 ways."""
+    icache_line_bytes: int = 16
+    icache_refill_cycles: int = 2
+    """Of an L0 line from the shared cache; a miss there costs l2_latency_cycles more."""
+    mul_cycles: int = 3
+    """Instruction costs of the core (ri5cy as GVSoC times it); everything else takes 1."""
+    div_cycles: int = 5
+    fp_cycles: int = 1
+    fp_div_cycles: int = 14
+    """Division and square root."""
+    load_use_cycles: int = 1
+    """Added when the instruction after a load uses its result."""
+    branch_taken_cycles: int = 2
+    """Added by a taken branch."""
+    jump_cycles: int = 1
+    """Added by a jump."""
     clock_hz: int = 360_000_000
 
     def __post_init__(self) -> None:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 
+from .cluster import CLUSTER_CONSTANTS
 from .config import HwConfig
 from .memmap import MEMORY_MAP
 from .regs import JOB_FLAGS, JOB_REGISTERS, REGISTERS, STATUS_FLAGS
@@ -43,6 +44,8 @@ def c_header(cfg: HwConfig) -> str:
     lines.append("")
     lines += [f"#define TDCO_JOB_{name} 0x{bit:02X}" for name, bit in JOB_FLAGS.items()]
     lines += [f"#define TDCO_FLAG_{name} 0x{bit:02X}" for name, bit in STATUS_FLAGS.items()]
+    lines.append("")
+    lines += [f"#define TDCO_{name} 0x{value:X}" for name, value in CLUSTER_CONSTANTS.items()]
     lines += ["", "#endif", ""]
     return "\n".join(lines)
 
