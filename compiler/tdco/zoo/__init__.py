@@ -110,6 +110,9 @@ def _from_onnx(path: Path) -> Model:
     if not path.is_file():
         raise TdcoError("no such file", str(path))
     try:
-        return Model(path.stem, onnx=onnx.load(path))
-    except DecodeError as e:
-        raise TdcoError("is no ONNX model", str(path)) from e
+        model = onnx.load(path)
+    except (DecodeError, OSError, onnx.checker.ValidationError) as e:
+        raise TdcoError(f"is no readable ONNX model: {e}", str(path)) from e
+    if not model.graph.output:
+        raise TdcoError("is no readable ONNX model: its graph has no outputs", str(path))
+    return Model(path.stem, onnx=model)

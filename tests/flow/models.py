@@ -1,0 +1,66 @@
+"""Small models of a user's own, as ``tests/flow/models.py:mlp`` and so on name them, and CCT-2's graph made once."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import torch
+from tdco import zoo
+from tdco.ir import Graph
+from tdco.pipeline import FORWARD_PASSES
+from torch import Tensor, nn
+
+HERE = Path(__file__)
+
+
+def mlp() -> tuple[nn.Module, Tensor]:
+    """64 -> 32 -> 10, batch 4."""
+    torch.manual_seed(1)
+    layers = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Dropout(0.5), nn.Linear(32, 10))
+    return layers, torch.randn(4, 64)
+
+
+class CnnHead(nn.Module):
+    """A convolutional trunk and a head of normalised, GELU-activated layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(8, 16, 3, stride=2, padding=1)
+        self.norm, self.fc1, self.fc = nn.LayerNorm(16), nn.Linear(16, 24), nn.Linear(24, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = nn.functional.max_pool2d(torch.relu(self.conv1(x)), 2)
+        x = torch.relu(self.conv2(x)).mean((2, 3))
+        return self.fc(nn.functional.gelu(self.fc1(self.norm(x))))
+
+
+def cnn_head() -> tuple[nn.Module, Tensor]:
+    torch.manual_seed(2)
+    return CnnHead(), torch.randn(2, 1, 16, 16)
+
+
+def with_tanh() -> tuple[nn.Module, Tensor]:
+    """Uses an operator that tdco does not support."""
+    return nn.Sequential(nn.Linear(4, 4), nn.Tanh()), torch.randn(1, 4)
+
+
+def not_a_model() -> int:
+    return 1
+
+
+@cache
+def own(function: str) -> tuple[zoo.Model, Graph]:
+    return _optimised(zoo.load(f"{HERE}:{function}"))
+
+
+@cache
+def cct2(pretrained: bool = False) -> tuple[zoo.Model, Graph]:
+    return _optimised(zoo.load("zoo:cct2", pretrained))
+
+
+def _optimised(model: zoo.Model) -> tuple[zoo.Model, Graph]:
+    graph = zoo.forward_graph(model)
+    for optimise in FORWARD_PASSES:
+        graph = optimise(graph)
+    return model, graph

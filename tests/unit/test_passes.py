@@ -1,0 +1,133 @@
+"""Each pass keeps the values and makes the graph smaller in the way it promises."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+from tdco.ir import Builder, Graph, TensorType, evaluate, verify
+from tdco.passes import eliminate_common, fold_constants, fuse_bias, sink_transposes
+
+from ..flow.models import cct2
+
+RNG = np.random.default_rng(0)
+
+
+def same(before: Graph, transform: Callable[[Graph], Graph]) -> Graph:
+    """``transform(before)``, checked to be legal and to compute the same outputs."""
+    after = verify(transform(verify(before)))
+    feeds = {n: RNG.normal(size=before.type(n).shape) for n in before.inputs}
+    expected, got = evaluate(before, feeds, np.float64), evaluate(after, feeds, np.float64)
+    assert after.outputs == before.outputs
+    for name in before.outputs:
+        np.testing.assert_allclose(got[name], expected[name], rtol=1e-12)
+    return after
+
+
+def count(graph: Graph) -> Counter[str]:
+    return Counter(n.op for n in graph.nodes)
+
+
+def transposed(b: Builder, x: str, *perm: int) -> str:
+    return b.add1("Transpose", [x], {"perm": perm})
+
+
+def test_transposes_cancel_through_elementwise_operators() -> None:
+    b = Builder()
+    x, y = b.input("x", TensorType((1, 4, 5, 3))), b.input("y", TensorType((1, 4, 5, 3)))
+    scale = b.constant("scale", np.array(0.5), "f32")
+    left = b.add1("Relu", [transposed(b, x, 0, 3, 1, 2)])
+    both = b.add1("Add", [left, b.add1("Mul", [transposed(b, y, 0, 3, 1, 2), scale])])
+    b.outputs = [b.add1("Relu", [transposed(b, both, 0, 2, 3, 1)], name="z")]
+    after = same(b.graph(), sink_transposes)
+    assert count(after) == {"Relu": 2, "Mul": 1, "Add": 1}
+
+
+def test_a_transpose_stays_where_the_order_matters() -> None:
+    b = Builder()
+    x, bias = b.input("x", TensorType((2, 3, 4))), b.constant("bias", RNG.normal(size=3))
+    t = transposed(b, x, 0, 2, 1)
+    b.outputs = [b.add1("Softmax", [b.add1("Add", [t, bias])], {"axis": -1}, "y"), transposed(b, t, 2, 1, 0)]
+    after = same(b.graph(), sink_transposes)
+    assert count(after)["Transpose"] == 2
+
+
+def test_outputs_keep_their_order_of_dimensions() -> None:
+    b = Builder()
+    b.outputs = [b.add1("Relu", [transposed(b, b.input("x", TensorType((2, 3))), 1, 0)], name="y")]
+    assert same(b.graph(), sink_transposes).type("y").shape == (3, 2)
+
+
+def test_a_chain_of_transposes_becomes_one() -> None:
+    b = Builder()
+    x = b.input("x", TensorType((2, 3, 4)))
+    t = transposed(b, transposed(b, x, 1, 0, 2), 2, 1, 0)
+    b.outputs = [b.add1("Softmax", [t], {"axis": -1})]
+    assert count(same(b.graph(), sink_transposes))["Transpose"] == 1
+
+
+def test_product_and_bias_become_a_gemm() -> None:
+    b = Builder()
+    x = b.input("x", TensorType((2, 5, 3)))
+    w, bias = b.constant("w", RNG.normal(size=(3, 4))), b.constant("bias", RNG.normal(size=4))
+    first = b.add1("Add", [bias, b.add1("MatMul", [x, w])])
+    kept = b.add1("MatMul", [x, w], name="kept")
+    b.outputs = [b.add1("Add", [first, b.add1("Add", [kept, bias])], name="y"), kept]
+    assert count(same(b.graph(), fuse_bias)) == {"Gemm": 1, "MatMul": 1, "Add": 2}
+
+
+def test_a_residual_is_no_bias() -> None:
+    b = Builder()
+    x, w = b.input("x", TensorType((4, 4))), b.constant("w", RNG.normal(size=(4, 4)))
+    b.outputs = [b.add1("Add", [b.add1("MatMul", [x, w]), x])]
+    assert count(same(b.graph(), fuse_bias)) == {"MatMul": 1, "Add": 1}
+
+
+def test_equal_nodes_become_one_and_equal_weights_stay_two() -> None:
+    b = Builder()
+    x = b.input("x", TensorType((3, 4)))
+    gammas = [b.constant(f"gamma{i}", np.ones(4), source=f"gamma{i}") for i in (0, 1)]
+    halves = [b.constant("half", np.array(0.5), "f32") for _ in range(2)]
+    scaled = [b.add1("Mul", [b.add1("Relu", [x]), h]) for h in halves]
+    b.outputs = [b.add1("Add", [b.add1("Mul", [s, g]) for s, g in zip(scaled, gammas, strict=True)])]
+    after = same(b.graph(), eliminate_common)
+    assert count(after) == {"Relu": 1, "Mul": 3, "Add": 1} and set(after.constants) == {*gammas, "half"}
+
+
+def test_nodes_that_differ_in_attributes_stay() -> None:
+    b = Builder()
+    x = b.input("x", TensorType((3, 3)))
+    sums = [b.add1("ReduceSum", [x], {"axes": (axis,), "keepdims": 0}) for axis in (0, 1, 0)]
+    b.outputs = [b.add1("Add", [b.add1("Add", sums[:2]), sums[2]])]
+    assert count(same(b.graph(), eliminate_common))["ReduceSum"] == 2
+
+
+def test_both_equal_outputs_keep_their_names() -> None:
+    b = Builder()
+    x = b.input("x", TensorType((3,)))
+    b.outputs = [b.add1("Relu", [x], name="a"), b.add1("Relu", [x], name="b")]
+    same(b.graph(), eliminate_common)
+
+
+def test_frozen_weights_are_transposed_at_compile_time_once() -> None:
+    b = Builder()
+    x = b.input("x", TensorType((2, 3)))
+    alone, shared = (b.constant(n, RNG.normal(size=(4, 3)), source=n) for n in ("alone", "shared"))
+    trained = b.add_state("trained", RNG.normal(size=(4, 3)), "f16", "trained")
+    products = [b.add1("MatMul", [x, transposed(b, w, 1, 0)]) for w in (alone, shared, trained)]
+    back = b.add1("MatMul", [products[0], shared])
+    b.outputs = [*products, back]
+    after = same(b.graph(), fold_constants)
+    assert count(after)["Transpose"] == 2, "folding a weight with two readers would store it twice"
+    folded = after.constants.keys() - {alone, shared}
+    assert alone not in after.constants and [after.values[n].source for n in folded] == [alone]
+
+
+def test_cct2_needs_no_transposed_activations_around_its_convolutions() -> None:
+    _, graph = cct2()
+    tokenizer = [n for n in graph.nodes if graph.source(n).startswith("tokenizer")]
+    assert [n.op for n in tokenizer if n.op not in ("Transpose", "Reshape")] == ["Conv", "Relu", "MaxPool"] * 2
+    moving = [n for n in tokenizer if n.op == "Transpose" and not n.inputs[0].endswith("weight")]
+    assert len(moving) == 3, "the image comes channels first; the tokens leave as rows"
+    assert count(graph)["Gemm"] == 8 and not any(n.op == "Add" and len(n.inputs) != 2 for n in graph.nodes)

@@ -1,0 +1,50 @@
+"""Which tensors each strategy trains, and what a strategy that does not fit says."""
+
+from __future__ import annotations
+
+import pytest
+from tdco.errors import TdcoError
+from tdco.strategies import resolve
+
+from ..flow.models import cct2, own
+
+BLOCK = [f"{m}.weight" for m in ("q", "k", "v", "proj", "fc1", "fc2")]
+HEAD = ["seq_pool.weight", "seq_pool.bias", "fc.weight", "fc.bias"]
+
+
+def test_the_named_strategies_of_cct2() -> None:
+    _, graph = cct2()
+    expected = {
+        "infer": [],
+        "lp": ["fc.weight", "fc.bias"],
+        "ft1": [f"blocks.1.{n}" for n in BLOCK] + HEAD,
+        "ft2": [f"blocks.{b}.{n}" for b in (0, 1) for n in BLOCK] + HEAD,
+    }
+    for strategy, names in expected.items():
+        training = resolve(strategy, graph)
+        assert list(training.trainable) == names and training.lr == 0.01
+
+
+def test_patterns() -> None:
+    _, graph = cct2()
+    assert resolve("train:fc.*", graph).trainable == ("fc.weight", "fc.bias")
+    assert resolve("train:norm.*,position", graph).trainable == ("position", "norm.weight", "norm.bias")
+
+
+@pytest.mark.parametrize(
+    ("strategy", "message"),
+    [
+        ("train:classifier*", "on model models: no parameter matches 'classifier.' .the model has: 0.weight, 0.bias"),
+        ("train:", "names no parameter .for example train:fc"),
+        ("lp", "strategy lp on model models: no parameter matches 'fc.weight'"),
+        ("ft2", "strategy ft2 on model models: no parameter matches"),
+        ("lora1", "strategy 'lora1' is not supported .supported: ft1, ft2, infer, lp, train"),
+        ("lora:r=4,targets=*", "strategy 'lora:r=4,targets=.' is not supported"),
+        ("full", "strategy 'full' is not supported"),
+        ("infer:x", "takes no argument, but got 'x'"),
+    ],
+)
+def test_what_does_not_fit_says_so(strategy: str, message: str) -> None:
+    _, graph = own("mlp")
+    with pytest.raises(TdcoError, match=message):
+        resolve(strategy, graph)
