@@ -118,9 +118,10 @@ class _Writer:
         yield ""
 
     def by_node(self, commands: Sequence[Command], row: Callable[[Command], str]) -> Iterator[str]:
+        """One entry per command; a comment marks where a node begins, though the one before it may go on a little."""
         node = -1
         for command in commands:
-            if command.node != node:
+            if command.node > node:
                 node = command.node
                 text = f"{node} {self.graph.nodes[node].op} {self.graph.source(self.graph.nodes[node])}"
                 yield f"    /* {text.replace('*/', '* /')[:110]} */"

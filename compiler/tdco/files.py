@@ -34,11 +34,12 @@ def write_program(
     cfg: HwConfig,
     meta: Mapping[str, Any],
     dumps: Mapping[str, str] | None = None,
+    attachments: Mapping[str, bytes] | None = None,
 ) -> dict[str, Any]:
     """Writes OUT whole or not at all, replacing an earlier program there; returns the document of program.json.
 
     ``meta`` becomes the key "train" ("strategy" in it is repeated at the top); ``dumps`` are further texts for
-    OUT/dump, by file name.
+    OUT/dump and ``attachments`` further files for OUT, by file name.
 
     Raises:
         TdcoError: OUT holds something else than a program, or a weight is too large for its stored type.
@@ -50,6 +51,8 @@ def write_program(
     folder = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}.", dir=out_dir.parent))
     try:
         document = _write_files(folder, graph, layout, schedule, plan, cfg, meta, dumps or {})
+        for name, data in (attachments or {}).items():
+            (folder / name).write_bytes(data)
         folder.chmod(0o755)
         if out_dir.exists():
             shutil.rmtree(out_dir)
@@ -165,7 +168,7 @@ def image(graph: Graph, layout: Layout, plan: MemoryPlan) -> bytes:
     for name, array in {**graph.constants, **graph.state}.items():
         dtype = DTYPES[graph.type(name).dtype]
         with np.errstate(over="ignore"):
-            stored = np.ascontiguousarray(array, dtype=dtype.newbyteorder("<"))
+            stored = np.asarray(array, dtype=dtype.newbyteorder("<"), order="C")
         if dtype.kind == "f" and not np.array_equal(np.isfinite(stored), np.isfinite(array)):
             largest = np.finfo(dtype).max
             raise TdcoError(

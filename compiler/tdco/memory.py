@@ -13,7 +13,7 @@ from .ir import Graph
 from .layout import Layout
 from .program import Buffer, MemoryPlan, Placement, Schedule
 from .schedule import arrange, make_steps, order, touches
-from .tile import Tiling, aligned
+from .work import Tiling, aligned
 
 
 def persistent(graph: Graph, layout: Layout) -> frozenset[str]:

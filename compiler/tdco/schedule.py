@@ -16,8 +16,8 @@ from .ir import Graph
 from .layout import Layout, is_view
 from .ops import get_op
 from .program import Buffer, Command, Copy, GemmJob, KernelCall, Ref, Schedule
-from .tile import Access, Tiling, Work, describe, ranges, scratch_bytes, slots, tile_bytes
 from .transfer import Region, copies, overlap
+from .work import Access, Tiling, Work, describe, ranges, scratch_bytes, tile_bytes
 
 KINDS: dict[type, int] = {Copy: 0, GemmJob: 1, KernelCall: 2}
 """Command class -> its queue, as TDCO_COPY, TDCO_GEMM and TDCO_CALL of tdco.h."""
@@ -65,10 +65,10 @@ def _buffer_name(access: Access, index: int, position: int, slot: int) -> str:
 def _node_buffers(work: Work, tiling: Tiling, index: int) -> dict[str, Buffer]:
     """The L1 buffers of a node: tiles of its operands, and scratch."""
     found = []
-    for position, access in enumerate((*work.inputs, *work.outputs)):
+    for position, access in enumerate(work.accesses):
         if access:
             size_bytes = tile_bytes(access, tiling.sizes)
-            for slot in range(slots(access, work.domain, tiling.sizes)):
+            for slot in range(tiling.slots[position]):
                 found.append(Buffer(_buffer_name(access, index, position, slot), size_bytes, "l1", access.name))
     if size_bytes := scratch_bytes(work.domain, tiling.sizes):
         found.append(Buffer(f"scratch@{index}", size_bytes, "l1", work.node.outputs[0]))
@@ -79,7 +79,7 @@ def _node_steps(work: Work, tiling: Tiling, index: int) -> list[Step]:
     op = get_op(work.node.op)
     assert op.lower
     scratch = Ref(f"scratch@{index}") if scratch_bytes(work.domain, tiling.sizes) else None
-    accesses = (*work.inputs, *work.outputs)
+    accesses = work.accesses
     boxes = [[a and a.box(loops) for a in accesses] for loops, _, _ in ranges(work.domain, tiling)]
     used = [-1] * len(accesses)
     steps = []
@@ -95,7 +95,7 @@ def _node_steps(work: Work, tiling: Tiling, index: int) -> list[Step]:
             assert box
             changed = n == 0 or boxes[n - 1][position] != box
             used[position] += changed
-            slot = used[position] % slots(access, work.domain, tiling.sizes)
+            slot = used[position] % tiling.slots[position]
             operand = access.operand(Ref(_buffer_name(access, index, position, slot)), *box)
             operands.append(operand)
             if position < len(work.inputs) and changed:

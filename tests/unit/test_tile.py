@@ -1,0 +1,105 @@
+"""Tiles cover the work once, fit L1, and are chosen by modelled cycles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from tdco.errors import TdcoError
+from tdco.ir import Builder, Graph, TensorType, verify
+from tdco.layout import assign_layout
+from tdco.program import Copy
+from tdco.tile import choose_tiling, engine_cycles
+from tdco.work import Tiling, demand_bytes, describe, ranges
+from tdco_spec import get_config
+
+from .device import compile_graph, small, toy_ops
+
+CFG = get_config("rm_12x4")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _toys() -> Iterator[None]:
+    with toy_ops():
+        yield
+
+
+def product(m: int, n: int, k: int, heads: int = 0) -> Graph:
+    lead = (heads,) if heads else ()
+    b = Builder(name="product")
+    x, w = b.input("x", TensorType((*lead, m, k))), b.constant("w", np.zeros((*lead, k, n)), source="layer.weight")
+    b.outputs.append(b.add1("MatMul", [x, w], name="z", source="layer"))
+    return verify(b.graph())
+
+
+def tiling(graph: Graph, l1_bytes: int = 120_000) -> Tiling:
+    return choose_tiling(*assign_layout(graph), small(CFG, l1_bytes))[0]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    m=st.integers(1, 200),
+    n=st.integers(1, 200),
+    k=st.integers(1, 200),
+    heads=st.integers(0, 3),
+    l1_bytes=st.sampled_from([600, 3_000, 20_000, 120_000]),
+)
+def test_tiles_fit_and_cover_every_product_once(m: int, n: int, k: int, heads: int, l1_bytes: int) -> None:
+    graph, layout = assign_layout(product(m, n, k, heads))
+    chosen = choose_tiling(graph, layout, small(CFG, l1_bytes))[0]
+    work = describe(graph, layout, graph.nodes[0])
+    assert demand_bytes(work, chosen.sizes, chosen.slots) <= l1_bytes
+    done = np.zeros([loop.extent for loop in work.domain.loops], np.uint8)
+    unfinished: set[tuple] = set()
+    for loops, first, last in ranges(work.domain, chosen):
+        done[tuple(slice(s, s + n) for s, n in (loops[loop.name] for loop in work.domain.loops))] += 1
+        output = tuple(span for name, span in loops.items() if name != "k")
+        assert first == (output not in unfinished) and len(unfinished | {output}) == 1, "one output tile at a time"
+        unfinished = set() if last else {output}
+    assert (done == 1).all() and not unfinished
+
+
+def test_what_fits_is_not_cut() -> None:
+    assert tiling(product(64, 128, 128)).sizes == {"m": 64, "n": 128, "k": 128}
+
+
+def test_rows_are_cut_in_whole_engine_tiles() -> None:
+    """120 rows are ten passes of 12; a cut at 64 would make eleven."""
+    assert tiling(product(120, 64, 64), 24_000).sizes["m"] % CFG.rows == 0
+
+
+def test_what_changes_seldom_has_one_buffer_when_that_buys_larger_tiles() -> None:
+    chosen = tiling(product(512, 64, 64), 30_000)
+    assert chosen.sizes["n"] == 64 and chosen.sizes["k"] == 64 and chosen.slots == (2, 1, 2)
+
+
+def test_the_operand_of_the_outer_loop_is_loaded_once() -> None:
+    schedule = compile_graph(product(512, 64, 64), small(CFG, 30_000)).schedule
+    copied = [c.op for c in schedule.commands if isinstance(c.op, Copy) and c.op.to_l1]
+    loaded = {name: sum(op.rows * op.row_bytes for op in copied if op.l2.buffer == name) for name in ("x", "w")}
+    assert loaded == {"x": 512 * 64 * 2, "w": 64 * 64 * 2}
+
+
+def test_engine_cycles_are_the_core_formula() -> None:
+    assert engine_cycles(96, 96, 96, CFG) == 16 * 24 * 8 * 6 + 60
+
+
+def test_the_choice_does_not_depend_on_the_day() -> None:
+    assert len({str(tiling(product(300, 200, 100), 20_000)) for _ in range(3)}) == 1
+
+
+def test_what_cannot_be_cut_says_so() -> None:
+    with pytest.raises(
+        TdcoError, match=r"MatMul node layer: its smallest tiles need \d+ bytes of L1 .*, 8 are available"
+    ):
+        tiling(product(64, 64, 64), 8)
+
+
+def test_more_rows_in_the_engine_change_the_tiles() -> None:
+    graph, layout = assign_layout(product(200, 64, 64))
+    sizes = [choose_tiling(graph, layout, replace(small(CFG, 24_000), rows=rows))[0].sizes["m"] for rows in (12, 16)]
+    assert sizes[0] % 12 == 0 and sizes[1] % 16 == 0
