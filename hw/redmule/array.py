@@ -6,17 +6,19 @@ first result of PE column c arrives; after the last PE column, results return to
 after they left it.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, ResetSignal, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from tdco_spec import HwConfig
 
-from .fp import FP16, Fma
+from .fp import FP16
+
+FMA_MODULE = "redmule_fma"
 
 
 class Array(wiring.Component):
-    """Rows x cols FMAs with their operand registers.
+    """Rows x cols FMAs with their operand registers. The FMAs are instances of one Verilog module, ``FMA_MODULE``.
 
     Members:
         en: clock enable of the whole array.
@@ -57,16 +59,23 @@ class Array(wiring.Component):
             results = []
             live_out = self._delay(m, live, c)
             for r in range(cfg.rows):
-                m.submodules[f"fma_{r}_{c}"] = fma = Fma(cfg.pipe)
-                m.d.comb += [
-                    fma.en.eq(self.en),
-                    fma.a.eq(x.word_select(r, FP16.width)),
-                    fma.b.eq(w),
-                    fma.c.eq(sums.word_select(r, FP16.width)),
-                ]
-                results.append(fma.z)
-                overflow.append(fma.overflow & live_out[r])
-                invalid.append(fma.invalid & live_out[r])
+                z = Signal(FP16.width, name=f"z_{r}_{c}")
+                raised = Signal(2, name=f"raised_{r}_{c}")
+                m.submodules[f"fma_{r}_{c}"] = Instance(
+                    FMA_MODULE,
+                    i_clk=ClockSignal(),
+                    i_rst=ResetSignal(),
+                    i_en=self.en,
+                    i_a=x.word_select(r, FP16.width),
+                    i_b=w,
+                    i_c=sums.word_select(r, FP16.width),
+                    o_z=z,
+                    o_overflow=raised[0],
+                    o_invalid=raised[1],
+                )
+                results.append(z)
+                overflow.append(raised[0] & live_out[r])
+                invalid.append(raised[1] & live_out[r])
             sums = Signal(FP16.width * cfg.rows, name=f"sums_{c}")
             m.d.comb += sums.eq(Cat(results))
         m.d.comb += [returning.eq(sums), self.z.eq(sums)]

@@ -14,7 +14,6 @@ def fill_layout(line_elements: int) -> StructLayout:
         {
             "bank": 1,
             "index": unsigned(max(1, (line_elements - 1).bit_length())),
-            "by_col": 1,
             "last": 1,
             "data": unsigned(line_elements * ELEMENT_BITS),
         }
@@ -22,7 +21,7 @@ def fill_layout(line_elements: int) -> StructLayout:
 
 
 class LoadBuffer(wiring.Component):
-    """Blocks go through two banks in order: claimed while requested, filled line by line, used, freed.
+    """Blocks of up to ``size`` lines of ``size`` elements go through two banks in order: claimed while requested, filled line by line, used, freed.
 
     ``streamed``: a block is read after it was taken, until it is freed; otherwise before, and taking frees it.
 
@@ -35,10 +34,9 @@ class LoadBuffer(wiring.Component):
         read_index, read_by_col, read_data: a line of the block in use.
     """
 
-    def __init__(self, rows: int, cols: int, *, line: int, write: str, read: str, streamed: bool) -> None:
+    def __init__(self, size: int, *, streamed: bool) -> None:
         self.streamed = streamed
-        self.storage = TileBuffer(rows, cols, write=write, read=read)
-        self.line = line
+        self.storage = TileBuffer(size, size)
         super().__init__(
             {
                 "room": Out(1),
@@ -46,8 +44,8 @@ class LoadBuffer(wiring.Component):
                 "claim": In(1),
                 "claim_bank": Out(1),
                 "fill_en": In(1),
-                "fill": In(fill_layout(line)),
-                "arrived": Out(line.bit_length()),
+                "fill": In(fill_layout(size)),
+                "arrived": Out(size.bit_length()),
                 "complete": Out(1),
                 "take": In(1),
                 "free": In(1),
@@ -73,7 +71,6 @@ class LoadBuffer(wiring.Component):
             storage.write_en.eq(self.fill_en),
             storage.write_bank.eq(self.fill.bank),
             storage.write_index.eq(self.fill.index),
-            storage.write_by_col.eq(self.fill.by_col),
             storage.write_data.eq(self.fill.data),
             storage.read_bank.eq(in_use),
             storage.read_index.eq(self.read_index),

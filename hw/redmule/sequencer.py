@@ -22,7 +22,7 @@ class Sequencer(wiring.Component):
         x_arrived, x_complete, w_arrived, w_complete, y_complete: state of the next blocks, as `LoadBuffer` has it.
         z_room: a bank of the Z buffer is free.
         en, load, first, live_rows, live_cols: to the array. real: the slot is a step of K, not padding.
-        k_index: which column of the X block, which line of the W block. w_by_col: W is stored transposed.
+        k_index: which column of the X block, which row of the W block. <operand>_by_col: stored lines run across it.
         chunk_done: the slot is the last one of the X and W blocks. slot: a real slot is taken in this cycle.
         y_take, y_index, y_use, y_free: start of a Y block; column of it that the array takes now, if any; its end.
         z_claim, z_bank, z_index, z_write, z_last: start of a Z block; column of it that leaves the array; its last one.
@@ -36,7 +36,7 @@ class Sequencer(wiring.Component):
         line_bits = cfg.tile_cols.bit_length()
         index_bits = max(1, (cfg.tile_cols - 1).bit_length())
         outputs = {
-            **dict.fromkeys(("en", "first", "real", "w_by_col", "chunk_done", "slot"), 1),
+            **dict.fromkeys(("en", "first", "real", "x_by_col", "w_by_col", "y_by_col", "chunk_done", "slot"), 1),
             **dict.fromkeys(("y_take", "y_use", "y_free", "z_claim", "z_bank", "z_write", "z_last", "z_relu"), 1),
             **dict.fromkeys(("stall_x", "stall_w", "stall_yz"), 1),
             **dict.fromkeys(("k_index", "y_index", "z_index"), index_bits),
@@ -76,7 +76,9 @@ class Sequencer(wiring.Component):
         size = {d: Signal(16, name=f"{d}_size", reset_less=True) for d in "mnk"}
         left = {d: Signal(16, name=f"{d}_left", reset_less=True) for d in "mnk"}
         last_m, last_n, last_k = left["m"] <= cfg.rows, left["n"] <= cfg.tile_cols, left["k"] <= 1
-        use_y, relu, lines_x, lines_w = (Signal(name=n, reset_less=True) for n in ("use_y", "relu", "lines_x", "lines_w"))
+        use_y, relu, lines_x, lines_w, lines_y = (
+            Signal(name=n, reset_less=True) for n in ("use_y", "relu", "lines_x", "lines_w", "lines_y")
+        )
         column = Signal(range(cfg.cols), reset_less=True)
         index = Signal(len(self.k_index), reset_less=True)
         begun = Signal()
@@ -90,6 +92,7 @@ class Sequencer(wiring.Component):
             self.live_cols.eq((1 << tile.cols) - 1),
             self.real.eq(left["k"] != 0),
             self.k_index.eq(index),
+            self.x_by_col.eq(~lines_x),
             self.w_by_col.eq(~lines_w),
             walk["inside"].eq(walk["active"] & begun),
             begin.eq(walk["issue"] & ~begun),
@@ -111,6 +114,8 @@ class Sequencer(wiring.Component):
             self.stall_yz.eq(due & x_ok & w_ok & ~walk["issue"]),
         ]
 
+        with m.If(begin):
+            m.d.sync += self.y_by_col.eq(~lines_y)
         macs = Mux(self.slot, tile.rows * tile.cols, 0)
         m.d.sync += self.macs.eq(macs)
         with m.If(walk["issue"]):
@@ -136,6 +141,7 @@ class Sequencer(wiring.Component):
                 relu.eq(job.flags.relu),
                 lines_x.eq(job.flags.trans_x),
                 lines_w.eq(~job.flags.trans_w),
+                lines_y.eq(job.flags.trans_z),
             ]
 
     def _step(self, m: Module, begin: Signal, z_due: Signal) -> None:

@@ -1,4 +1,4 @@
-"""The Z buffer: columns come from the array, lines of either orientation go to memory."""
+"""The Z buffer: columns come from the array, columns or rows go to memory."""
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import wiring
@@ -16,13 +16,13 @@ class StoreBuffer(wiring.Component):
     Members:
         room, claim: a bank is free; the array starts to fill it.
         write_en, write_bank, write_index, write_last, relu, rows, column: a column comes in; ``rows`` exist.
-        ready: a whole block waits. read_index, read_by_col, read_data: its lines. free: it is stored.
+        ready: a whole block waits. read_index, read_row, read_data: a row or a column of it. free: it is stored.
         nonfinite: an element that came in is an infinity or NaN.
     """
 
     def __init__(self, cfg: HwConfig) -> None:
         self.cfg = cfg
-        self.storage = TileBuffer(cfg.rows, cfg.tile_cols, write="col", read="both")
+        self.storage = TileBuffer(cfg.tile_cols, cfg.rows)  # a line is a column of Z
         index_bits = len(self.storage.write_index)
         super().__init__(
             {
@@ -37,7 +37,7 @@ class StoreBuffer(wiring.Component):
                 "column": In(16 * cfg.rows),
                 "ready": Out(1),
                 "read_index": In(index_bits),
-                "read_by_col": In(1),
+                "read_row": In(1),
                 "read_data": Out(16 * cfg.tile_cols),
                 "free": In(1),
                 "nonfinite": Out(1),
@@ -62,7 +62,7 @@ class StoreBuffer(wiring.Component):
             storage.write_data.eq(results),
             storage.read_bank.eq(read_bank),
             storage.read_index.eq(self.read_index),
-            storage.read_by_col.eq(self.read_by_col),
+            storage.read_by_col.eq(self.read_row),
             self.read_data.eq(storage.read_data),
             self.ready.eq(complete[read_bank]),
         ]

@@ -75,7 +75,6 @@ class Streamer(wiring.Component):
                 **{s: 1 for s in STREAMS},
                 "bank": 1,
                 "index": fill["index"].shape,
-                "by_col": 1,
                 "last": 1,
                 "half": 1,
                 "broadcast": 1,
@@ -133,7 +132,6 @@ class Streamer(wiring.Component):
                     tag[s].eq(1),
                     tag.bank.eq(getattr(self, f"{s}_bank") if s != "z" else 0),
                     tag.index.eq(payload.index),
-                    tag.by_col.eq(payload.inner_lines if s != "w" else 0),
                     tag.last.eq(payload.last_of_job if s == "z" else payload.last_of_block),
                     tag.half.eq(payload.addr[1]),
                     tag.broadcast.eq(payload.broadcast),
@@ -141,19 +139,23 @@ class Streamer(wiring.Component):
         return chosen
 
     def _answer(self, m: Module, pending: Value) -> None:
+        """Two registers: one waits for the data with the tag, one holds both while the line goes to its buffer."""
+        waiting = Signal(self.tag_layout)
         answer = Signal(self.tag_layout)
-        with m.If(self.tcdm.req & self.tcdm.gnt & ~self.clear):
-            m.d.sync += answer.eq(pending)
-        with m.Else():
-            m.d.sync += answer.eq(0)
+        rdata = Signal(len(self.tcdm.rdata), reset_less=True)
+        granted = self.tcdm.req & self.tcdm.gnt
+        m.d.sync += [
+            waiting.eq(Mux(granted & ~self.clear, pending.as_value(), 0)),
+            answer.eq(Mux(self.clear, 0, waiting.as_value())),
+        ]
+        with m.If(waiting.as_value().any()):
+            m.d.sync += rdata.eq(self.tcdm.rdata)
         line_bits = 16 * self.cfg.tile_cols
-        rdata = self.tcdm.rdata
         aligned = Signal(line_bits)
         m.d.comb += [
             aligned.eq(Mux(answer.half, rdata[16:], rdata)),
             self.fill.bank.eq(answer.bank),
             self.fill.index.eq(answer.index),
-            self.fill.by_col.eq(answer.by_col),
             self.fill.last.eq(answer.last),
             self.fill.data.eq(Mux(answer.broadcast, aligned[:16].replicate(self.cfg.tile_cols), aligned)),
             *(getattr(self, f"{s}_fill_en").eq(answer[s]) for s in LOADS),

@@ -17,6 +17,7 @@ from .streamer import LOADS, MemoryPort, Streamer
 from .walker import OPERANDS, Walker
 
 PADDING = 0x8000  # -0; times +0 it is the identity of addition
+FETCH_CYCLES = 4  # from the choice of a line to its use, at an idle port
 
 
 class Engine(wiring.Component):
@@ -46,18 +47,20 @@ class Engine(wiring.Component):
         m.submodules.registers = self.registers = Registers(hw)
         m.submodules.streamer = self.streamer = Streamer(hw)
         clear = self.registers.clear
+        # The queue is cleared at once, everything behind it a cycle later, when no job can reach it.
+        clear_later = Signal()
+        m.d.sync += clear_later.eq(clear)
+        m.d.comb += self.streamer.clear.eq(clear | clear_later)
+        self.queue = JobQueue(hw)
+        m.submodules.queue = ResetInserter(clear)(self.queue)
 
         def add(name: str, unit: wiring.Component) -> wiring.Component:
-            m.submodules[name] = ResetInserter(clear)(unit)
+            m.submodules[name] = ResetInserter(clear_later)(unit)
             return unit
 
-        d, line = hw.tile_cols, hw.tile_cols
-        self.queue = add("queue", JobQueue(hw))
         self.walkers = {name: add(f"walk_{name}", Walker(hw, operand)) for name, operand in OPERANDS.items()}
         self.buffers = {
-            "x": add("buffer_x", LoadBuffer(hw.rows, d, line=line, write="both", read="col", streamed=False)),
-            "w": add("buffer_w", LoadBuffer(d, d, line=line, write="row", read="both", streamed=False)),
-            "y": add("buffer_y", LoadBuffer(hw.rows, d, line=line, write="both", read="col", streamed=True)),
+            name: add(f"buffer_{name}", LoadBuffer(hw.tile_cols, streamed=name == "y")) for name in LOADS
         }
         self.store = add("buffer_z", StoreBuffer(hw))
         self.sequencer = add("sequencer", Sequencer(hw))
@@ -79,7 +82,6 @@ class Engine(wiring.Component):
             queue.illegal.eq(registers.illegal),
             queue.job.eq(registers.job),
             queue.stored.eq(self.streamer.stored),
-            self.streamer.clear.eq(registers.clear),
         ]
         for name, walker in self.walkers.items():
             connect(m, getattr(queue, f"{name}_jobs"), walker.jobs)
@@ -105,14 +107,14 @@ class Engine(wiring.Component):
 
     def _w_is_short(self, m: Module) -> Signal:
         """Fewer steps of W are under way than the array uses up while one is fetched."""
-        slots_per_fetch = 1 + -(-3 // (self.hw.pipe + 1))
+        slots_per_fetch = 1 + -(-FETCH_CYCLES // (self.hw.pipe + 1))
         lines = self.streamer.w_lines
         line = lines.payload
         taken = lines.valid & lines.ready
         by_line = Mux(line.inner_lines, taken, Mux(taken & line.last_of_block, line.count, 0))
         ahead = Signal(range(2 * self.hw.tile_cols + 1))
         short = Signal()
-        m.d.sync += ahead.eq(Mux(self.registers.clear, 0, ahead + by_line - self.sequencer.slot))
+        m.d.sync += ahead.eq(Mux(self.streamer.clear, 0, ahead + by_line - self.sequencer.slot))
         m.d.comb += short.eq(ahead < slots_per_fetch)
         return short
 
@@ -126,11 +128,13 @@ class Engine(wiring.Component):
             sequencer.w_complete.eq(w.complete),
             sequencer.y_complete.eq(y.complete),
             x.read_index.eq(sequencer.k_index),
+            x.read_by_col.eq(sequencer.x_by_col),
             x.take.eq(sequencer.chunk_done),
             w.read_index.eq(sequencer.k_index),
             w.read_by_col.eq(sequencer.w_by_col),
             w.take.eq(sequencer.chunk_done),
             y.read_index.eq(sequencer.y_index),
+            y.read_by_col.eq(sequencer.y_by_col),
             y.take.eq(sequencer.y_take),
             y.free.eq(sequencer.y_free),
             array.en.eq(sequencer.en),
@@ -157,7 +161,7 @@ class Engine(wiring.Component):
             store.rows.eq(sequencer.z_rows),
             store.column.eq(self.array.z),
             store.read_index.eq(lines.payload.index),
-            store.read_by_col.eq(lines.payload.inner_lines),
+            store.read_row.eq(~lines.payload.inner_lines),
             store.free.eq(lines.valid & lines.ready & lines.payload.last_of_block),
             streamer.z_can.eq(store.ready),
             streamer.z_data.eq(store.read_data),
