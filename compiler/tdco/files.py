@@ -110,12 +110,14 @@ def _address(layout: Layout, plan: MemoryPlan, name: str, item_bytes: int) -> in
 
 
 def _tensor(graph: Graph, layout: Layout, plan: MemoryPlan, name: str) -> dict[str, Any]:
+    """An entry of program.json; ``strides`` in elements (an image may be stored channels last)."""
     value = graph.values[name]
     return {
         "name": name,
         "source": value.source,
         "dtype": value.type.dtype,
         "shape": list(value.type.shape),
+        "strides": list(layout.views[name].strides),
         "addr": _address(layout, plan, name, DTYPES[value.type.dtype].itemsize),
         "bytes": value.type.bytes,
     }

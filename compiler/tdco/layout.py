@@ -3,21 +3,23 @@
 View operators (``OpDef.view``) cost nothing. The values they connect form a tree whose root a computing node wrote;
 all of it shares one storage. Normally the root owns it, row-major. Where a forward view is impossible (a reshape of
 a transposed tensor), a value further down may own it, and the root is written through strides (``OpDef.unview``).
-What neither solves is copied by a ``Contiguous`` node.
+A graph input counts as written too, by whoever feeds it: program.json gives its strides. Constants and state are always
+row-major. What neither owner solves is copied by a ``Contiguous`` node.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from .errors import TdcoError
 from .ir import Graph, Node, Value
 from .ops import get_op
-from .transfer import is_row_major, moves_in_rows, row_major
+from .transfer import copies, is_row_major, moves_in_rows, row_major, storage_order
 
-SMALL = 256
-"""Elements up to which the DMA may gather a tensor one by one instead of having it made contiguous first."""
+GATHER_COPIES = 16
+"""Transfers up to which the DMA gathers a tensor element by element, rather than having it made contiguous first."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +52,15 @@ def assign_layout(graph: Graph) -> tuple[Graph, Layout]:
     Raises:
         TdcoError: an output is a view of state that the step updates.
     """
-    copies: list[str] = []
+    inserted: list[str] = []
     while True:
         views, fault = _try_views(graph)
         if fault is None:
             _require_current_outputs(graph, views)
-            return graph, Layout(views, tuple(copies))
-        assert fault.value not in copies, f"{fault} is contiguous already"
+            return graph, Layout(views, tuple(inserted))
+        assert fault.value not in inserted, f"{fault} is contiguous already"
         graph, copy = _insert_contiguous(graph, fault)
-        copies.append(copy)
+        inserted.append(copy)
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,8 @@ def _try_views(graph: Graph) -> tuple[dict[str, View], _Fault | None]:
     views: dict[str, View] = {}
     users = _users(graph)
     state_of = {new: state for state, new in graph.updates.items()}
-    fixed = [*graph.inputs, *graph.constants, *graph.state]
-    for root in (*fixed, *(out for node in graph.nodes if not is_view(node) for out in node.outputs)):
+    fixed = [*graph.constants, *graph.state]
+    for root in (*graph.inputs, *fixed, *(out for node in graph.nodes if not is_view(node) for out in node.outputs)):
         own = View(state_of.get(root, root), 0, row_major(graph.type(root).shape))
         tree, fault = _spread(graph, root, own, users)
         if fault and root not in fixed and root not in state_of:
@@ -144,8 +146,7 @@ def _spread(graph: Graph, root: str, view: View, users: Mapping[str, _Users]) ->
         value = pending.pop(0)
         at, type = views[value], graph.type(value)
         for node, dense in users[value].nodes:
-            gathers = type.size > SMALL and not moves_in_rows(type.shape, at.strides, dense)
-            if gathers and node.op != "Contiguous":
+            if node.op != "Contiguous" and _scattered(type.shape, at.strides, dense):
                 fault = fault or _Fault(value, node)
         if users[value].output and not is_row_major(type.shape, at.strides):
             fault = fault or _Fault(value, None)
@@ -159,6 +160,14 @@ def _spread(graph: Graph, root: str, view: View, users: Mapping[str, _Users]) ->
             views[node.outputs[0]] = View(view.storage, at.offset + found[0], tuple(found[1]))
             pending.append(node.outputs[0])
     return views, fault
+
+
+def _scattered(shape: tuple[int, ...], strides: tuple[int, ...], dense: bool) -> bool:
+    """Whether the DMA could bring the tensor to L1 only in many transfers of single elements."""
+    if moves_in_rows(shape, strides, dense):
+        return False
+    transfers = copies(shape, strides, storage_order(shape, strides, dense), 1)
+    return sum(1 for _ in islice(transfers, GATHER_COPIES + 1)) > GATHER_COPIES
 
 
 def _insert_contiguous(graph: Graph, fault: _Fault) -> tuple[Graph, str]:

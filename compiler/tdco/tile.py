@@ -190,8 +190,10 @@ def engine_cycles(m: int, n: int, k: int, cfg: HwConfig) -> int:
 def _copy_cycles(access: Access, sizes: Mapping[str, int], cfg: HwConfig) -> float:
     """DMA cycles of moving one tile of a tensor."""
     _, shape = access.box({name: (0, size) for name, size in sizes.items()})
-    transfers = sum(1 for _ in copies(shape, access.view.strides, access.order, access.item_bytes))
-    return transfers * (COMMAND_CYCLES + COPY_START_CYCLES) + prod(shape) * access.item_bytes / cfg.dma_bytes_per_cycle
+    cycles = 0.0
+    for _, part in copies(shape, access.view.strides, access.order, access.item_bytes):
+        cycles += COMMAND_CYCLES + COPY_START_CYCLES + part.rows * ceil(part.row_bytes / cfg.dma_bytes_per_cycle)
+    return cycles
 
 
 def _loads(access: Access, order: Sequence[str], counts: Mapping[str, int]) -> int:

@@ -70,8 +70,7 @@ def test_a_transposed_constant_is_a_view() -> None:
 
 def test_a_dense_kernel_gets_a_copy_of_a_transposed_tensor() -> None:
     b = Builder()
-    x = b.input("x", TensorType((32, 48)))
-    turned = transposed(b, x)
+    turned = transposed(b, b.constant("x", np.zeros((32, 48))))
     b.outputs += [b.add1("ToyMix", [turned], name=name) for name in ("y", "z")]
     graph, layout = assign_layout(verify(b.graph()))
     assert layout.copies == ("x.t.dense",), "one copy serves both users"
@@ -81,8 +80,16 @@ def test_a_dense_kernel_gets_a_copy_of_a_transposed_tensor() -> None:
 
 def test_a_small_tensor_is_gathered_instead() -> None:
     b = Builder()
-    b.outputs.append(b.add1("ToyMix", [transposed(b, b.input("x", TensorType((8, 16))))], name="y"))
+    b.outputs.append(b.add1("ToyMix", [transposed(b, b.constant("x", np.zeros((48, 16))))], name="y"))
     assert assign_layout(verify(b.graph()))[1].copies == ()
+
+
+def test_an_input_is_fed_in_the_order_its_reader_wants() -> None:
+    b = Builder()
+    image = transposed(b, b.input("image", TensorType((1, 3, 32, 32))), 0, 2, 3, 1)
+    b.outputs.append(b.add1("ToyMix", [image], name="y"))
+    _, layout = assign_layout(verify(b.graph()))
+    assert layout.copies == () and layout.views["image"].strides == (3072, 1, 96, 3)
 
 
 def test_an_output_keeps_its_name_and_is_dense() -> None:
