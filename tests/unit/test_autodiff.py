@@ -180,3 +180,17 @@ def test_a_parameter_the_loss_does_not_see() -> None:
     b.outputs = [b.add1("MatMul", [x, w], name="logits")]
     with pytest.raises(TdcoError, match="parameter unused: the loss does not depend on it"):
         training_graph(b.graph(), ["unused"])
+
+
+def test_a_weight_is_updated_behind_its_last_reader() -> None:
+    """The gradient of ``w`` in ``w * h`` is there before the one of ``h``, which still reads the old ``w``."""
+    b = Builder()
+    x = b.input("x", TensorType((2, 3)))
+    v = b.constant("v", np.ones((3, 4)), source="v")
+    w = b.constant("w", np.full((2, 4), 2.0), source="w")
+    b.outputs = [b.add1("Mul", [w, b.add1("MatMul", [x, v])], name="logits")]
+    step = training_graph(b.graph(), ["v", "w"])
+    sgd = next(i for i, n in enumerate(step.nodes) if "w.new" in n.outputs)
+    readers = [i for i, n in enumerate(step.nodes) if "w" in n.inputs]
+    gradient = next(i for i, n in enumerate(step.nodes) if step.nodes[sgd].inputs[1] in n.outputs)
+    assert gradient < max(readers) < sgd
