@@ -62,7 +62,7 @@ class _Level:
 
 
 def _levels(cfg: HwConfig) -> tuple[_Level, _Level]:
-    return _Level("l1", cfg.l1_reserved_bytes, cfg.l1_bytes), _Level("l2", 0, cfg.l2_bytes)
+    return _Level("l1", cfg.l1_reserved_bytes, cfg.l1_bytes), _Level("l2", 0, cfg.l2_bytes - cfg.l2_reserved_bytes)
 
 
 @dataclass(frozen=True)
