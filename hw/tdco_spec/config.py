@@ -119,6 +119,11 @@ class HwConfig:
         return self.tile_cols // 2 + 1
 
     @property
+    def stack_bytes(self) -> int:
+        """Of each core; stacks lie side by side from the start of L1, the runtime's 1 KiB of data behind them."""
+        return (self.l1_reserved_bytes - KIB) // (self.cores + 1) // 16 * 16
+
+    @property
     def fmas(self) -> int:
         return self.rows * self.cols
 

@@ -32,6 +32,7 @@ def c_header(cfg: HwConfig) -> str:
         f"#define TDCO_ACC_FP32 {int(cfg.acc == 'fp32')}",
         f"#define TDCO_TILE_COLS {cfg.tile_cols}",
         f"#define TDCO_PORT_WORDS {cfg.port_words}",
+        f"#define TDCO_STACK_BYTES {cfg.stack_bytes}",
         "",
     ]
     sizes = region_sizes(cfg)

@@ -245,8 +245,9 @@ Core::Result Core::execute_fp(const Insn &in)
     const uint32_t a = x[in.rs1], b = x[in.rs2], e = x[in.rs3];
     uint32_t &d = x[in.rd];
     // min, max, comparisons, sign injection and classification keep an operation code where others have the rounding
-    const bool rounds = !((in.op >= Op::fsgnj_s && in.op <= Op::fmax_s) || (in.op >= Op::fsgnj_h && in.op <= Op::fmax_h) ||
-                          (in.op >= Op::feq_s && in.op <= Op::fclass_s) || (in.op >= Op::feq_h && in.op <= Op::fclass_h));
+    const auto within = [&](Op first, Op last) { return in.op >= first && in.op <= last; };
+    const bool rounds = !within(Op::fsgnj_s, Op::fmax_s) && !within(Op::fsgnj_h, Op::fmax_h) &&
+                        !within(Op::feq_s, Op::fclass_s) && !within(Op::feq_h, Op::fclass_h);
     Context c;
     c.rounding = in.rounding == DYNAMIC_ROUNDING ? frm : in.rounding;
     if (rounds && c.rounding > RMM)

@@ -6,24 +6,6 @@
 
 namespace soc {
 
-// Cycles by instruction class, and what is added when the class's special case happens.
-struct Timing {
-    uint32_t mul_cycles = 3, div_cycles = 5, fp_cycles = 1, fp_div_cycles = 14;
-    uint32_t branch_taken_cycles = 2, jump_cycles = 1, load_use_cycles = 1; // in addition to the one of the instruction
-
-    uint32_t cycles(Class cost) const
-    {
-        switch (cost) {
-        case Class::mul: return mul_cycles;
-        case Class::div: return div_cycles;
-        case Class::fp: return fp_cycles;
-        case Class::fp_div: return fp_div_cycles;
-        case Class::jump: return 1 + jump_cycles;
-        default: return 1;
-        }
-    }
-};
-
 enum Cause : uint32_t { FETCH_FAULT = 1, ILLEGAL = 2, BREAKPOINT = 3, LOAD_FAULT = 5, STORE_FAULT = 7, ECALL_M = 11 };
 
 struct MemoryAccess {

@@ -6,7 +6,7 @@
 
 namespace soc {
 
-// What an instruction costs when nothing stalls it (Timing gives the cycles of each class).
+// What decides an instruction's cycles when nothing stalls it.
 enum class Class : uint8_t { alu, mul, div, fp, fp_div, load, store, branch, jump, system, illegal };
 
 #define TDCO_OPS(X)                                                                                                   \

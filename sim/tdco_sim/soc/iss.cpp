@@ -116,7 +116,7 @@ uint8_t *tdco_iss_memory(Iss *iss) { return iss->memory.data(); }
 
 uint32_t *tdco_iss_registers(Iss *iss) { return iss->core.x; }
 
-// Runs from `pc` for at most `limit` instructions; returns how many ran. tdco_iss_error() is empty if the program exited.
+// Runs from `pc` for at most `limit` instructions; returns how many ran. tdco_iss_error() is empty after an exit.
 uint64_t tdco_iss_run(Iss *iss, uint32_t pc, uint64_t limit)
 {
     iss->core.pc = pc;
@@ -125,8 +125,8 @@ uint64_t tdco_iss_run(Iss *iss, uint32_t pc, uint64_t limit)
     const uint64_t start = iss->core.cycle;
     while (iss->core.cycle - start < limit && !iss->exited) {
         if (!iss->step()) {
-            iss->error = "trap, cause " + std::to_string(iss->core.trap_cause) + ", pc " + std::to_string(iss->core.pc) +
-                         ", value " + std::to_string(iss->core.trap_value);
+            iss->error = "trap, cause " + std::to_string(iss->core.trap_cause) + ", pc " +
+                         std::to_string(iss->core.pc) + ", value " + std::to_string(iss->core.trap_value);
             return iss->core.cycle - start;
         }
     }

@@ -1,0 +1,93 @@
+// The C interface of the cluster simulator; soc.py is its only user.
+#include "cluster.hpp"
+
+using soc::Cluster;
+using soc::Memory;
+
+namespace {
+
+Memory *memory_at(Cluster *cluster, uint32_t addr, uint32_t bytes)
+{
+    for (Memory *memory : {&cluster->tcdm.memory, &cluster->l2, &cluster->l3})
+        if (memory->holds(addr, bytes))
+            return memory;
+    return nullptr;
+}
+
+} // namespace
+
+extern "C" {
+
+// Counters in the order soc.py names them.
+struct SocStats {
+    uint64_t cycles, jobs, macs, engine_busy, status_flags;
+    uint64_t l2_l1_bytes, l1_l2_bytes, l3_bytes, dma_busy, l1_peak_bytes, l2_peak_bytes;
+    uint64_t l1_granted, l1_refused, engine_refused;
+};
+
+Cluster *tdco_soc_open() { return new Cluster; }
+void tdco_soc_close(Cluster *cluster) { delete cluster; }
+
+// The loader's accesses: 0 if the range lies in no memory.
+int tdco_soc_write(Cluster *cluster, uint32_t addr, const uint8_t *data, uint32_t bytes)
+{
+    Memory *memory = memory_at(cluster, addr, bytes);
+    if (memory)
+        memory->store(addr, data, bytes);
+    return memory != nullptr;
+}
+
+int tdco_soc_read(Cluster *cluster, uint32_t addr, uint8_t *data, uint32_t bytes)
+{
+    const Memory *memory = memory_at(cluster, addr, bytes);
+    if (memory)
+        std::memcpy(data, &memory->bytes[addr - memory->base], bytes);
+    return memory != nullptr;
+}
+
+void tdco_soc_set_code(Cluster *cluster, uint32_t base, uint32_t bytes) { cluster->set_code(base, bytes); }
+void tdco_soc_start(Cluster *cluster, uint32_t entry) { cluster->start(entry); }
+
+// Runs until cycle `limit`: 0 still running, 1 exited, 2 fault.
+int tdco_soc_run(Cluster *cluster, uint64_t limit)
+{
+    cluster->run(limit);
+    return cluster->fault.raised() ? 2 : cluster->exited;
+}
+
+uint32_t tdco_soc_exit_code(const Cluster *cluster) { return cluster->exit_code; }
+const char *tdco_soc_output(const Cluster *cluster) { return cluster->output.c_str(); }
+const char *tdco_soc_fault(const Cluster *cluster) { return cluster->fault.what.c_str(); }
+
+// Where: hart, pc, address.
+void tdco_soc_fault_place(const Cluster *cluster, uint32_t *place)
+{
+    place[0] = cluster->fault.hart;
+    place[1] = cluster->fault.pc;
+    place[2] = cluster->fault.addr;
+}
+
+void tdco_soc_stats(const Cluster *cluster, SocStats *s)
+{
+    const soc::EngineStats engine = cluster->engine->stats();
+    *s = {cluster->now, engine.jobs, engine.macs, engine.busy_cycles, engine.status_flags,
+          cluster->dma.bytes_to_l1, cluster->dma.bytes_from_l1, cluster->l3_dma.bytes_moved, cluster->dma.busy_cycles,
+          cluster->tcdm.peak_bytes, cluster->dma.l2_peak_bytes,
+          cluster->tcdm.granted, cluster->tcdm.refused, cluster->tcdm.engine_refused};
+}
+
+// Seven counters a hart: HartCycles.
+void tdco_soc_hart_cycles(const Cluster *cluster, uint64_t *counters)
+{
+    for (const soc::Hart &hart : cluster->harts) {
+        std::memcpy(counters, &hart.cycles, sizeof hart.cycles);
+        counters += sizeof hart.cycles / sizeof *counters;
+    }
+}
+
+// For measuring: mcycle of a hart is its cycle counter since start.
+uint32_t tdco_soc_register(const Cluster *cluster, uint32_t hart, uint32_t number)
+{
+    return number == 32 ? cluster->harts[hart].core.pc : cluster->harts[hart].core.x[number];
+}
+}

@@ -1,0 +1,335 @@
+#include "cluster.hpp"
+
+#include <algorithm>
+
+namespace soc {
+namespace {
+
+constexpr uint64_t NEVER = ~uint64_t(0);
+constexpr uint64_t ENGINE_TAIL_CYCLES = 8; // an engine that just fell idle may still have an event to raise
+
+uint32_t extra_cycles(Class cost, bool taken)
+{
+    switch (cost) {
+    case Class::mul: return TDCO_MUL_CYCLES - 1;
+    case Class::div: return TDCO_DIV_CYCLES - 1;
+    case Class::fp: return TDCO_FP_CYCLES - 1;
+    case Class::fp_div: return TDCO_FP_DIV_CYCLES - 1;
+    case Class::jump: return TDCO_JUMP_CYCLES;
+    default: return taken ? TDCO_BRANCH_TAKEN_CYCLES : 0;
+    }
+}
+
+bool within(uint32_t addr, uint32_t base, uint32_t size) { return addr - base < size; }
+
+} // namespace
+
+bool Cache::lookup(uint32_t line)
+{
+    const uint32_t set = line % uint32_t(next.size());
+    uint32_t *ways = &lines[set * WAYS];
+    for (uint32_t way = 0; way < WAYS; way++)
+        if (ways[way] == line + 1)
+            return true;
+    ways[next[set]] = line + 1;
+    next[set] = (next[set] + 1) % WAYS;
+    return false;
+}
+
+Cluster::Cluster()
+{
+    for (uint32_t h = 0; h < HARTS; h++) {
+        harts.emplace_back(h == CONTROLLER ? TDCO_ICACHE_L0_CONTROLLER_BYTES : TDCO_ICACHE_L0_BYTES);
+        harts[h].core.hart = h;
+    }
+}
+
+void Cluster::set_code(uint32_t base, uint32_t bytes)
+{
+    code_base = base;
+    code.assign(bytes / 2 + 1, Insn());
+}
+
+void Cluster::start(uint32_t entry)
+{
+    for (uint32_t h = 0; h < HARTS; h++) {
+        harts[h] = Hart(h == CONTROLLER ? TDCO_ICACHE_L0_CONTROLLER_BYTES : TDCO_ICACHE_L0_BYTES);
+        harts[h].core.hart = h;
+        harts[h].core.pc = entry;
+        harts[h].core.cycle_base = now;
+        harts[h].ready_at = now;
+    }
+    shared_cache = Cache(TDCO_ICACHE_L1_BYTES);
+    cache_enabled = exited = false;
+    events = EventUnit();
+}
+
+void Cluster::stop(const std::string &what, uint32_t hart, uint32_t pc, uint32_t addr)
+{
+    if (!fault.raised())
+        fault = {what, hart, pc, addr};
+}
+
+// Cycles until the instruction at pc is in the prefetch buffer, which holds one line.
+uint32_t Cluster::fetch_cycles(Hart &hart, const Insn &in)
+{
+    uint32_t cycles = 0;
+    const uint32_t first = hart.core.pc / TDCO_ICACHE_LINE_BYTES;
+    const uint32_t last = (hart.core.pc + in.bytes - 1) / TDCO_ICACHE_LINE_BYTES;
+    for (uint32_t line = first; line <= last; line++) {
+        if (line + 1 == hart.fetched_line)
+            continue;
+        hart.fetched_line = line + 1;
+        if (!cache_enabled)
+            cycles += TDCO_L2_LATENCY_CYCLES;
+        else if (!hart.l0.lookup(line))
+            cycles += TDCO_ICACHE_REFILL_CYCLES + (shared_cache.lookup(line) ? 0 : TDCO_L2_LATENCY_CYCLES);
+    }
+    return cycles;
+}
+
+void Cluster::step_hart(uint32_t index)
+{
+    Hart &hart = harts[index];
+    Core &core = hart.core;
+    const uint32_t slot = (core.pc - code_base) / 2;
+    if (slot >= code.size() - 1)
+        return stop("jump outside the program", index, core.pc, core.pc);
+    Insn &in = code[slot];
+    if (!in.bytes)
+        in = decode(l2.load(core.pc, l2.holds(core.pc, 4) ? 4 : 2));
+    if (!hart.fetched) {
+        hart.fetched = true;
+        if (const uint32_t cycles = fetch_cycles(hart, in)) {
+            hart.ready_at = now + cycles;
+            hart.cycles.fetch += cycles;
+            return;
+        }
+    }
+    if (hart.loaded && (in.rs1 == hart.loaded || in.rs2 == hart.loaded || in.rs3 == hart.loaded)) {
+        hart.loaded = 0;
+        hart.ready_at = now + TDCO_LOAD_USE_CYCLES;
+        hart.cycles.load_use += TDCO_LOAD_USE_CYCLES;
+        return;
+    }
+    hart.loaded = 0;
+    hart.fetched = false;
+    core.cycle = now;
+    hart.cycles.instructions++;
+    const uint32_t pc = core.pc;
+    switch (core.execute(in)) {
+    case Core::Result::memory: return access(index, in);
+    case Core::Result::trap:
+        if (core.mtvec)
+            core.enter_trap();
+        else
+            stop(core.trap_cause == ILLEGAL ? "illegal instruction" : "trap, cause " + std::to_string(core.trap_cause),
+                 index, pc, core.trap_value);
+        break;
+    case Core::Result::fence_i: code.assign(code.size(), Insn()); break;
+    case Core::Result::taken: {
+        const uint32_t extra = extra_cycles(in.cost, true);
+        hart.ready_at = now + 1 + extra;
+        hart.cycles.multicycle += extra;
+        return;
+    }
+    default: break;
+    }
+    const uint32_t extra = extra_cycles(in.cost, false);
+    hart.ready_at = now + 1 + extra;
+    hart.cycles.multicycle += extra;
+}
+
+// A load or store leaves the core: to L1's port, to L2, or to a peripheral.
+void Cluster::access(uint32_t index, const Insn &in)
+{
+    Hart &hart = harts[index];
+    const MemoryAccess &m = hart.core.access;
+    const uint32_t pc = hart.core.pc - in.bytes;
+    if (m.addr & (m.bytes - 1u))
+        return stop(std::string("misaligned ") + (m.write ? "store" : "load"), index, pc, m.addr);
+    if (within(m.addr, TDCO_L1_BASE, TDCO_L1_SIZE)) {
+        const uint32_t byte = m.addr & 3;
+        Port &port = tcdm.ports[index];
+        port = {true, m.write, false, uint8_t(((1u << m.bytes) - 1) << byte), m.addr & ~3u, m.data << 8 * byte, 0, 0};
+        hart.wait = Wait::l1;
+        hart.wait_since = now;
+        return;
+    }
+    if (!within(m.addr, TDCO_L2_BASE, TDCO_L2_SIZE))
+        return access_peripheral(index, pc);
+    if (m.write) {
+        l2.store(m.addr, &m.data, m.bytes);
+    } else {
+        if (!l2.is_written(m.addr, m.bytes))
+            return stop("load of bytes nobody wrote", index, pc, m.addr);
+        hart.core.finish_load(l2.load(m.addr, m.bytes));
+    }
+    hart.ready_at = now + TDCO_L2_LATENCY_CYCLES;
+    hart.cycles.remote += TDCO_L2_LATENCY_CYCLES - 1;
+}
+
+void Cluster::access_peripheral(uint32_t index, uint32_t pc)
+{
+    Hart &hart = harts[index];
+    const MemoryAccess &m = hart.core.access;
+    uint32_t value = 0;
+    hart.ready_at = now + TDCO_PERIPHERAL_LATENCY_CYCLES;
+    hart.cycles.remote += TDCO_PERIPHERAL_LATENCY_CYCLES - 1;
+    if (within(m.addr, TDCO_EVENT_UNIT_BASE, TDCO_EVENT_UNIT_SIZE)) {
+        const uint32_t offset = m.addr - TDCO_EVENT_UNIT_BASE;
+        bool sleeps = false;
+        if (m.write)
+            events.store(index, offset, m.data);
+        else
+            value = events.load(index, offset, sleeps);
+        if (sleeps) {
+            hart.wait = Wait::event;
+            hart.wait_offset = offset;
+            hart.wait_since = now;
+        }
+    } else if (within(m.addr, TDCO_ENGINE_BASE, TDCO_ENGINE_SIZE)) {
+        hart.wait = Wait::engine; // taken when the register port is free
+    } else if (within(m.addr, TDCO_DMA_BASE, TDCO_DMA_SIZE)) {
+        if (m.write)
+            dma.store(index, m.addr - TDCO_DMA_BASE, m.data, now, fault);
+        else
+            value = dma.load(index, m.addr - TDCO_DMA_BASE);
+    } else if (within(m.addr, TDCO_L3_DMA_BASE, TDCO_L3_DMA_SIZE)) {
+        if (m.write)
+            l3_dma.store(m.addr - TDCO_L3_DMA_BASE, m.data, now, fault);
+        else
+            value = l3_dma.load(m.addr - TDCO_L3_DMA_BASE);
+    } else if (within(m.addr, TDCO_ICACHE_BASE, TDCO_ICACHE_SIZE)) {
+        cache_enabled = m.write ? m.data & 1 : cache_enabled;
+        value = cache_enabled;
+    } else if (within(m.addr, TDCO_STDOUT_BASE, TDCO_STDOUT_SIZE) && m.write) {
+        output.push_back(char(m.data));
+    } else if (m.addr == TDCO_SOC_CONTROL_BASE + TDCO_SOC_EXIT && m.write) {
+        exited = m.data >> 31;
+        exit_code = m.data & 0x7FFFFFFF;
+    } else {
+        return stop(std::string(m.write ? "store" : "load") + " outside mapped memory", index, pc, m.addr);
+    }
+    if (fault.raised() && fault.pc == 0)
+        fault.hart = index, fault.pc = pc;
+    if (!m.write && hart.wait == Wait::none)
+        hart.core.finish_load(value);
+}
+
+void Cluster::wake(uint32_t index)
+{
+    Hart &hart = harts[index];
+    hart.wait = Wait::none;
+    hart.core.finish_load(events.take(index, hart.wait_offset));
+    hart.ready_at = now + TDCO_EVENT_WAKEUP_CYCLES;
+    hart.cycles.asleep += hart.ready_at - hart.wait_since;
+}
+
+void Cluster::finish_l1(uint32_t index)
+{
+    Hart &hart = harts[index];
+    const MemoryAccess &m = hart.core.access;
+    hart.wait = Wait::none;
+    hart.ready_at = now + 1;
+    hart.cycles.l1 += now - hart.wait_since;
+    if (!m.write) {
+        hart.core.finish_load(tcdm.ports[index].rdata >> 8 * (m.addr & 3));
+        hart.loaded = m.rd;
+    }
+}
+
+void Cluster::step_engine()
+{
+    engine->event = false;
+    if (engine_user == NO_HART) {
+        for (uint32_t h = HARTS; h-- > 0 && engine_user == NO_HART;)
+            if (harts[h].wait == Wait::engine)
+                engine_user = h;
+        if (engine_user != NO_HART) {
+            const MemoryAccess &m = harts[engine_user].core.access;
+            engine->access = {true, m.write, m.addr - TDCO_ENGINE_BASE, m.data};
+        }
+    }
+    if (engine->active() || engine->access.valid)
+        engine_awake_until = now + ENGINE_TAIL_CYCLES;
+}
+
+void Cluster::step()
+{
+    for (uint32_t h = 0; h < HARTS; h++) {
+        Hart &hart = harts[h];
+        if (hart.wait == Wait::none && now >= hart.ready_at)
+            step_hart(h);
+        else if (hart.wait == Wait::event && events.pending(h))
+            wake(h);
+    }
+    step_engine();
+    const bool engine_cycle = now <= engine_awake_until && engine->needs_cycle(now);
+    if (engine_cycle)
+        engine->begin_cycle(tcdm.engine);
+    dma.request(now, l2, fault);
+    tcdm.cycle(uint32_t(now % PORTS), fault);
+    for (uint32_t h = 0; h < HARTS; h++)
+        if (harts[h].wait == Wait::l1 && tcdm.ports[h].gnt)
+            finish_l1(h);
+    if (engine_cycle)
+        engine->end_cycle(tcdm.engine);
+    if (engine_user != NO_HART) {
+        Hart &user = harts[engine_user];
+        user.wait = Wait::none;
+        if (!user.core.access.write)
+            user.core.finish_load(engine->access.data);
+        engine->access.valid = false;
+        engine_user = NO_HART;
+    }
+    if (engine->event)
+        events.send(TDCO_EVENT_ENGINE, EventUnit::ALL);
+    if (dma.finish(l2))
+        events.send(TDCO_EVENT_DMA, EventUnit::ALL);
+    if (l3_dma.finish(now, l2, l3, fault))
+        events.send(TDCO_EVENT_L3_DMA, EventUnit::ALL);
+    if (fault.raised() && fault.hart != NO_HART && fault.pc == 0)
+        fault.pc = harts[fault.hart].core.pc;
+}
+
+// The first cycle after `now` in which anything can happen.
+uint64_t Cluster::next_cycle() const
+{
+    uint64_t next = std::min(dma.next_cycle(), l3_dma.running ? l3_dma.end_cycle : NEVER);
+    next = std::min(next, now <= engine_awake_until ? engine->next_cycle(now) : NEVER);
+    for (uint32_t h = 0; h < HARTS; h++) {
+        const Hart &hart = harts[h];
+        if (hart.wait == Wait::l1 || hart.wait == Wait::engine || (hart.wait == Wait::event && events.pending(h)))
+            return now + 1;
+        if (hart.wait == Wait::none)
+            next = std::min(next, hart.ready_at);
+    }
+    return std::max(next, now + 1);
+}
+
+void Cluster::check_deadlock()
+{
+    std::string who;
+    for (uint32_t h = 0; h < HARTS; h++)
+        who += (h ? ", " : "") + hex(harts[h].core.pc);
+    stop("deadlock: all cores sleep and nothing is under way; they sleep at " + who, CONTROLLER,
+         harts[CONTROLLER].core.pc, 0);
+}
+
+void Cluster::run(uint64_t limit)
+{
+    while (!exited && !fault.raised() && now < limit) {
+        step();
+        if (exited || fault.raised())
+            break;
+        const uint64_t next = next_cycle();
+        if (next == NEVER) {
+            check_deadlock();
+            break;
+        }
+        now = next;
+    }
+}
+
+} // namespace soc

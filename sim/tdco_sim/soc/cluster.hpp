@@ -1,0 +1,89 @@
+// The cluster: nine cores, their fetch path, L1, L2, L3, event unit, DMAs and engine, stepped cycle by cycle.
+#ifndef TDCO_SOC_CLUSTER_HPP
+#define TDCO_SOC_CLUSTER_HPP
+
+#include "core.hpp"
+#include "dma.hpp"
+#include "engine_device.hpp"
+#include "event_unit.hpp"
+
+namespace soc {
+
+// A set-associative cache of line addresses; it knows what it holds, the bytes come from memory.
+struct Cache {
+    static constexpr uint32_t WAYS = 4;
+    std::vector<uint32_t> lines; // [set][way], line address + 1, 0: empty
+    std::vector<uint8_t> next;   // way to replace
+
+    explicit Cache(uint32_t bytes)
+        : lines(bytes / TDCO_ICACHE_LINE_BYTES, 0), next(bytes / TDCO_ICACHE_LINE_BYTES / WAYS, 0)
+    {
+    }
+    bool lookup(uint32_t line); // and brings it in
+};
+
+enum class Wait : uint8_t { none, l1, engine, event };
+
+// Cycles of a hart by what it did; they add up to the cycles it was up.
+struct HartCycles {
+    uint64_t instructions, multicycle, load_use, fetch, l1, remote, asleep;
+};
+
+struct Hart {
+    Core core;
+    Cache l0;
+    uint64_t ready_at = 0;
+    Wait wait = Wait::none;
+    uint32_t wait_offset = 0;        // of the event unit's register it sleeps at
+    uint32_t fetched_line = 0;       // the line in the prefetch buffer, + 1
+    bool fetched = false;            // the instruction at pc is there
+    uint8_t loaded = 0;              // register the instruction before loaded
+    uint64_t wait_since = 0;
+    HartCycles cycles{};
+
+    explicit Hart(uint32_t cache_bytes) : l0(cache_bytes) {}
+};
+
+struct Cluster {
+    uint64_t now = 0;
+    Fault fault;
+    bool exited = false;
+    uint32_t exit_code = 0;
+    std::string output;
+
+    Tcdm tcdm;
+    Memory l2{TDCO_L2_BASE, TDCO_L2_SIZE}, l3{TDCO_L3_BASE, TDCO_L3_SIZE};
+    EventUnit events;
+    Dma dma{tcdm};
+    L3Dma l3_dma;
+    std::unique_ptr<EngineDevice> engine = make_engine(now, tcdm, fault);
+    std::vector<Hart> harts;
+    Cache shared_cache{TDCO_ICACHE_L1_BYTES};
+    bool cache_enabled = false;
+    uint32_t code_base = 0;
+    std::vector<Insn> code; // one slot per halfword of the executable range
+
+    Cluster();
+    void set_code(uint32_t base, uint32_t bytes);
+    void start(uint32_t entry); // every hart at `entry`, everything idle; memories stay
+    void run(uint64_t limit);   // until exit, fault or cycle `limit`
+
+  private:
+    uint32_t engine_user = NO_HART; // hart whose register access is under way
+    uint64_t engine_awake_until = 0;
+
+    void step();
+    void step_hart(uint32_t index);
+    uint32_t fetch_cycles(Hart &hart, const Insn &in);
+    void access(uint32_t index, const Insn &in);
+    void access_peripheral(uint32_t index, uint32_t pc);
+    void finish_l1(uint32_t index);
+    void wake(uint32_t index);
+    void step_engine();
+    void check_deadlock();
+    uint64_t next_cycle() const;
+    void stop(const std::string &what, uint32_t hart, uint32_t pc, uint32_t addr);
+};
+
+} // namespace soc
+#endif

@@ -1,0 +1,195 @@
+#include "dma.hpp"
+
+#include <algorithm>
+
+namespace soc {
+
+Dma::Dma(Tcdm &tcdm)
+    : channels{{tcdm.ports + HARTS, true, {}}, {tcdm.ports + HARTS + DMA_PORTS / 2, false, {}}}
+{
+}
+
+uint32_t Dma::load(uint32_t hart, uint32_t offset)
+{
+    if (offset == TDCO_DMA_STATUS)
+        return busy | allocated << 16;
+    for (uint32_t c = 0; c < TDCO_DMA_COUNTERS; c++)
+        if (!(allocated >> c & 1)) {
+            allocated |= 1u << c;
+            return counter[hart] = c;
+        }
+    return 0xFFFFFFFF;
+}
+
+void Dma::store(uint32_t hart, uint32_t offset, uint32_t value, uint64_t now, Fault &fault)
+{
+    if (offset == TDCO_DMA_STATUS) {
+        allocated &= ~value | busy;
+        return;
+    }
+    uint32_t *w = words[hart];
+    w[count[hart]++] = value;
+    const bool two_d = w[0] & TDCO_DMA_COMMAND_2D;
+    if (count[hart] < (two_d ? 5u : 3u))
+        return;
+    count[hart] = 0;
+    Transfer t{};
+    t.bytes = w[0] & TDCO_DMA_COMMAND_LENGTH_MASK;
+    t.to_l1 = w[0] & TDCO_DMA_COMMAND_TO_L1;
+    t.event = w[0] & TDCO_DMA_COMMAND_EVENT;
+    t.l1 = w[1];
+    t.l2 = w[2];
+    t.row_bytes = two_d ? w[3] : t.bytes;
+    t.stride = two_d ? w[4] : 0;
+    t.start_cycle = now + TDCO_DMA_STARTUP_CYCLES;
+    t.counter = counter[hart];
+    if (t.bytes == 0 || t.row_bytes == 0) {
+        fault = {"DMA command of no bytes", hart, 0, t.l1};
+    } else if (!(allocated >> t.counter & 1)) {
+        fault = {"DMA command without a counter allocated for it", hart, 0, t.l1};
+    } else {
+        busy |= 1u << t.counter;
+        channels[!t.to_l1].queue.push_back(t);
+    }
+}
+
+// Puts the next word of the running transfer on `port`; false if none is left.
+bool Dma::assign(Channel &channel, uint32_t port, const Memory &l2, Fault &fault)
+{
+    if (channel.left == 0)
+        return false;
+    const Transfer &t = channel.queue.front();
+    Port &p = channel.ports[port];
+    Channel::Flight &flight = channel.flights[port];
+    const uint32_t first = channel.l1 & 3, bytes = std::min(4 - first, channel.left);
+    p = {true, channel.to_l1, false, 0, channel.l1 & ~3u, 0, 0, 0};
+    for (uint32_t i = first; i < first + bytes; i++) {
+        const uint32_t addr = t.l2 + channel.row * t.stride + channel.column;
+        if (!l2.holds(addr, 1)) {
+            fault = {"DMA transfer leaves L2", NO_HART, 0, addr};
+            p.req = false;
+            return false;
+        }
+        if (channel.to_l1) {
+            if (!l2.is_written(addr, 1))
+                fault = {"DMA reads bytes of L2 nobody wrote", NO_HART, 0, addr};
+            p.wdata |= uint32_t(l2.bytes[addr - l2.base]) << 8 * i;
+        }
+        l2_peak_bytes = std::max(l2_peak_bytes, addr - l2.base + 1);
+        flight.l2[i] = addr;
+        p.be |= uint8_t(1u << i);
+        if (++channel.column == t.row_bytes) {
+            channel.column = 0;
+            channel.row++;
+        }
+    }
+    flight.active = true;
+    channel.l1 += bytes;
+    channel.left -= bytes;
+    (channel.to_l1 ? bytes_to_l1 : bytes_from_l1) += bytes;
+    return true;
+}
+
+void Dma::request(uint64_t now, const Memory &l2, Fault &fault)
+{
+    bool busy_now = false;
+    for (Channel &channel : channels) {
+        if (!channel.running) {
+            if (channel.queue.empty() || channel.queue.front().start_cycle > now)
+                continue;
+            const Transfer &t = channel.queue.front();
+            channel.running = true;
+            channel.l1 = t.l1;
+            channel.left = t.bytes;
+            channel.row = channel.column = 0;
+        }
+        busy_now = true;
+        for (uint32_t port = 0; port < DMA_PORTS / 2; port++)
+            if (!channel.flights[port].active)
+                assign(channel, port, l2, fault);
+    }
+    busy_cycles += busy_now;
+}
+
+bool Dma::finish(Memory &l2)
+{
+    bool event = false;
+    for (Channel &channel : channels) {
+        if (!channel.running)
+            continue;
+        bool flying = false;
+        for (uint32_t port = 0; port < DMA_PORTS / 2; port++) {
+            Channel::Flight &flight = channel.flights[port];
+            const Port &p = channel.ports[port];
+            if (!flight.active)
+                continue;
+            if (!p.gnt) {
+                flying = true;
+                continue;
+            }
+            flight.active = false;
+            if (!channel.to_l1)
+                for (uint32_t i = 0; i < 4; i++)
+                    if (p.be >> i & 1) {
+                        const uint8_t byte = uint8_t(p.rdata >> 8 * i);
+                        l2.store(flight.l2[i], &byte, 1);
+                    }
+        }
+        if (channel.left == 0 && !flying) {
+            event |= channel.queue.front().event;
+            busy &= ~(1u << channel.queue.front().counter);
+            channel.queue.pop_front();
+            channel.running = false;
+        }
+    }
+    return event;
+}
+
+uint64_t Dma::next_cycle() const
+{
+    uint64_t next = ~uint64_t(0);
+    for (const Channel &channel : channels)
+        if (channel.running)
+            return 0;
+        else if (!channel.queue.empty())
+            next = std::min(next, channel.queue.front().start_cycle);
+    return next;
+}
+
+void L3Dma::store(uint32_t offset, uint32_t value, uint64_t now, Fault &fault)
+{
+    switch (offset) {
+    case TDCO_L3_DMA_L2_ADDR: l2 = value; return;
+    case TDCO_L3_DMA_L3_ADDR: l3 = value; return;
+    case TDCO_L3_DMA_LENGTH: bytes = value; return;
+    case TDCO_L3_DMA_START: break;
+    default: return;
+    }
+    if (running) {
+        fault = {"the L3 DMA was started while it runs", NO_HART, 0, l2};
+        return;
+    }
+    running = true;
+    to_l2 = value & 1;
+    end_cycle = now + TDCO_L3_STARTUP_CYCLES + uint64_t(bytes) * TDCO_L3_CYCLES_PER_BYTE;
+}
+
+bool L3Dma::finish(uint64_t now, Memory &l2_memory, Memory &l3_memory, Fault &fault)
+{
+    if (!running || now < end_cycle)
+        return false;
+    running = false;
+    finished++;
+    const Memory &source = to_l2 ? l3_memory : l2_memory;
+    const uint32_t from = to_l2 ? l3 : l2;
+    if (!l2_memory.holds(l2, bytes) || !l3_memory.holds(l3, bytes))
+        fault = {"L3 DMA transfer leaves its memories", NO_HART, 0, l2};
+    else if (!source.is_written(from, bytes))
+        fault = {"L3 DMA reads bytes nobody wrote", NO_HART, 0, from};
+    else
+        (to_l2 ? l2_memory : l3_memory).store(to_l2 ? l2 : l3, &source.bytes[from - source.base], bytes);
+    bytes_moved += bytes;
+    return true;
+}
+
+} // namespace soc

@@ -1,0 +1,66 @@
+// The two DMAs: between L2 and L1 (MCHAN's commands, one channel each way) and between L3 and L2.
+#ifndef TDCO_SOC_DMA_HPP
+#define TDCO_SOC_DMA_HPP
+
+#include <deque>
+
+#include "memory.hpp"
+
+namespace soc {
+
+struct Transfer {
+    uint32_t counter, l1, l2, bytes, row_bytes, stride;
+    bool to_l1, event;
+    uint64_t start_cycle; // not before
+};
+
+// A direction of the DMA: transfers one after the other, up to TDCO_DMA_BYTES_PER_CYCLE through its ports of L1.
+struct Channel {
+    Port *ports;
+    bool to_l1;
+    std::deque<Transfer> queue;
+    uint32_t l1 = 0, left = 0, row = 0, column = 0; // of the running transfer: next byte
+    bool running = false;
+    struct Flight {
+        uint32_t l2[4]; // where the bytes of a word lie in L2
+        bool active = false;
+    } flights[DMA_PORTS / 2];
+};
+
+struct Dma {
+    explicit Dma(Tcdm &tcdm);
+
+    // The register interface of a hart; a fault names what is wrong with a command.
+    uint32_t load(uint32_t hart, uint32_t offset);
+    void store(uint32_t hart, uint32_t offset, uint32_t value, uint64_t now, Fault &fault);
+
+    void request(uint64_t now, const Memory &l2, Fault &fault);   // before the arbitration
+    // After it; true if a transfer that wants an event ended.
+    bool finish(Memory &l2);
+    bool idle() const { return channels[0].queue.empty() && channels[1].queue.empty(); }
+    uint64_t next_cycle() const; // before it nothing happens, unless a channel runs
+
+    uint64_t bytes_to_l1 = 0, bytes_from_l1 = 0, busy_cycles = 0;
+    uint32_t l2_peak_bytes = 0;
+
+  private:
+    uint32_t busy = 0, allocated = 0; // counters, as bits
+    uint32_t words[HARTS][5] = {}, count[HARTS] = {}, counter[HARTS] = {};
+    Channel channels[2];
+
+    bool assign(Channel &channel, uint32_t port, const Memory &l2, Fault &fault);
+};
+
+struct L3Dma {
+    uint32_t l2 = 0, l3 = 0, bytes = 0, finished = 0;
+    bool running = false, to_l2 = false;
+    uint64_t end_cycle = 0;
+    uint64_t bytes_moved = 0;
+
+    uint32_t load(uint32_t offset) const { return offset == TDCO_L3_DMA_FINISHED ? finished : 0; }
+    void store(uint32_t offset, uint32_t value, uint64_t now, Fault &fault);
+    bool finish(uint64_t now, Memory &l2_memory, Memory &l3_memory, Fault &fault); // true when a transfer ends
+};
+
+} // namespace soc
+#endif

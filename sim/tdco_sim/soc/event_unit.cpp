@@ -1,0 +1,49 @@
+#include "event_unit.hpp"
+
+namespace soc {
+
+void EventUnit::arrive(uint32_t hart, Barrier &barrier)
+{
+    barrier.arrived |= 1u << hart;
+    if ((barrier.arrived & barrier.trigger_mask) == barrier.trigger_mask) {
+        barrier.arrived = 0;
+        send(TDCO_EVENT_BARRIER, barrier.target_mask);
+    }
+}
+
+uint32_t EventUnit::load(uint32_t hart, uint32_t offset, bool &sleeps)
+{
+    switch (offset) {
+    case TDCO_EU_MASK: return mask[hart];
+    case TDCO_EU_BUFFER: return buffer[hart];
+    case TDCO_EU_WAIT: case TDCO_EU_WAIT_CLEAR: break;
+    default:
+        if (offset < TDCO_EU_BARRIER || (offset & 0x1F) != TDCO_EU_BARRIER_TRIGGER_WAIT_CLEAR)
+            return 0;
+        arrive(hart, barriers[(offset - TDCO_EU_BARRIER) / 0x20 % BARRIERS]);
+    }
+    sleeps = !pending(hart);
+    return sleeps ? 0 : take(hart, offset);
+}
+
+void EventUnit::store(uint32_t hart, uint32_t offset, uint32_t value)
+{
+    switch (offset) {
+    case TDCO_EU_MASK: mask[hart] = value; return;
+    case TDCO_EU_MASK_AND: mask[hart] &= ~value; return;
+    case TDCO_EU_MASK_OR: mask[hart] |= value; return;
+    case TDCO_EU_BUFFER_CLEAR: buffer[hart] &= ~value; return;
+    default: break;
+    }
+    if (offset >= TDCO_EU_SEND && offset < TDCO_EU_SEND + 0x20) {
+        send((offset - TDCO_EU_SEND) / 4, value ? value : ALL);
+    } else if (offset >= TDCO_EU_BARRIER) {
+        Barrier &barrier = barriers[(offset - TDCO_EU_BARRIER) / 0x20 % BARRIERS];
+        if ((offset & 0x1F) == TDCO_EU_BARRIER_TRIGGER_MASK)
+            barrier.trigger_mask = value;
+        else if ((offset & 0x1F) == TDCO_EU_BARRIER_TARGET_MASK)
+            barrier.target_mask = value;
+    }
+}
+
+} // namespace soc

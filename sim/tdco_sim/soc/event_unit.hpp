@@ -1,0 +1,43 @@
+// Event buffers, masks and barriers of the cores, as in PULP's event unit.
+#ifndef TDCO_SOC_EVENT_UNIT_HPP
+#define TDCO_SOC_EVENT_UNIT_HPP
+
+#include "memory.hpp"
+
+namespace soc {
+
+struct EventUnit {
+    static constexpr uint32_t BARRIERS = 2, ALL = (1u << HARTS) - 1;
+    struct Barrier {
+        uint32_t trigger_mask = 0, target_mask = 0, arrived = 0;
+    };
+    uint32_t mask[HARTS] = {}, buffer[HARTS] = {};
+    Barrier barriers[BARRIERS];
+
+    void send(uint32_t event, uint32_t harts)
+    {
+        for (uint32_t h = 0; h < HARTS; h++)
+            if (harts >> h & 1)
+                buffer[h] |= 1u << event;
+    }
+
+    // What a load at `offset` does; `sleeps` is set where it waits for a masked event, to be ended by take().
+    uint32_t load(uint32_t hart, uint32_t offset, bool &sleeps);
+    void store(uint32_t hart, uint32_t offset, uint32_t value);
+    bool pending(uint32_t hart) const { return buffer[hart] & mask[hart]; }
+
+    // The masked events, cleared unless the wait was at WAIT.
+    uint32_t take(uint32_t hart, uint32_t offset)
+    {
+        const uint32_t events = buffer[hart] & mask[hart];
+        if (offset != TDCO_EU_WAIT)
+            buffer[hart] &= ~events;
+        return events;
+    }
+
+  private:
+    void arrive(uint32_t hart, Barrier &barrier);
+};
+
+} // namespace soc
+#endif

@@ -1,0 +1,103 @@
+"""Builds firmware for the cluster: C and assembly for RV32 with clang, linked by our own script."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tdco_spec import MEMORY_MAP, HwConfig
+from tdco_spec.emit import c_header
+
+from ..build import cached, run_tool, sw_dir
+from ..errors import SimError
+
+FLAGS = (
+    "-mabi=ilp32",
+    "-std=gnu11",
+    "-O2",
+    "-g",
+    "-ffp-contract=off",
+    "-fomit-frame-pointer",
+    "-fno-sanitize=all",
+    "-ffreestanding",
+    "-Wall",
+    "-Wextra",
+)
+HINT = "pip install ziglang, or name a clang for riscv32 in TDCO_CC"
+
+
+def compiler() -> list[str]:
+    """clang for RV32 with Zfinx and Zhinx: $TDCO_CC, else the ziglang wheel's."""
+    if own := os.environ.get("TDCO_CC"):
+        return [own, "--target=riscv32-unknown-elf", "-march=rv32imc_zicsr_zfinx_zhinx"]
+    mcpu = "-mcpu=generic_rv32+m+c+zicsr+zfinx+zhinx"
+    return [sys.executable, "-m", "ziglang", "cc", "--target=riscv32-freestanding-none", mcpu]
+
+
+def linker_script(cfg: HwConfig) -> str:
+    """sw/port/soc/link.ld.in with the addresses of ``cfg``."""
+    stacks = cfg.stack_bytes * (cfg.cores + 1)
+    values = {
+        "L2_FIRMWARE": MEMORY_MAP["l2"].base + cfg.l2_bytes - cfg.l2_reserved_bytes,
+        "L2_RESERVED_BYTES": cfg.l2_reserved_bytes,
+        "L1_RUNTIME": MEMORY_MAP["l1"].base + stacks,
+        "L1_RUNTIME_BYTES": cfg.l1_reserved_bytes - stacks,
+    }
+    text = (sw_dir() / "port" / "soc" / "link.ld.in").read_text()
+    for name, value in values.items():
+        text = text.replace(f"@{name}@", f"0x{value:08X}")
+    return text
+
+
+def _objects(sources: Sequence[Path], prefix: str, cfg: HwConfig, includes: Sequence[Path]) -> list[Path]:
+    """An object file for each source, named ``prefix`` and the source's stem; compiled once."""
+    header = c_header(cfg)
+    headers = [f for d in includes for f in sorted(d.glob("*.h"))]
+    key = [*compiler(), *FLAGS, prefix, header, *(f"{f.name}\n{f.read_text()}" for f in [*sources, *headers])]
+
+    def make(directory: Path) -> None:
+        (directory / "tdco_hw.h").write_text(header)
+        for source in sources:
+            output = directory / f"{prefix}{source.stem}.o"
+            include_flags = [f"-I{d}" for d in (directory, *includes)]
+            run_tool([*compiler(), *FLAGS, *include_flags, "-c", source, "-o", output], source.name, HINT)
+
+    directory = cached("firmware", key, make)
+    return [directory / f"{prefix}{source.stem}.o" for source in sources]
+
+
+def build(sources: Sequence[Path], cfg: HwConfig, kernels: Sequence[Path] = (), includes: Sequence[Path] = ()) -> Path:
+    """The ELF of C or assembly ``sources`` with start-up code and drivers; ``kernels`` keep their constants in L1.
+
+    Raises:
+        SimError: if something does not compile or does not fit; the compiler's message is in it.
+    """
+    sw = sw_dir()
+    port = sw / "port" / "soc"
+    common = [sw / "runtime", sw / "kernels", port]
+    objects = _objects([port / "crt0.S", port / "cluster.c"], "", cfg, common)
+    objects += _objects(kernels, "kernel_", cfg, common) if kernels else []
+    objects += _objects(sources, "", cfg, [*common, *includes])
+    script = linker_script(cfg)
+
+    def make(directory: Path) -> None:
+        (directory / "link.ld").write_text(script)
+        flags = ["-nostdlib", "-static", f"-Wl,-T,{directory / 'link.ld'}"]
+        output = directory / "firmware.elf"
+        run_tool([*compiler(), "-mabi=ilp32", *flags, *objects, "-o", output], "linking the firmware", HINT)
+
+    return cached("elf", [script, *map(str, objects)], make) / "firmware.elf"
+
+
+def build_program(out_dir: Path, cfg: HwConfig) -> Path:
+    """The ELF of the compiled program in ``out_dir``.
+
+    Raises:
+        SimError: if there is no program, or it does not compile or fit.
+    """
+    program = out_dir / "program.c"
+    if not program.exists():
+        raise SimError("there is no program.c", str(out_dir), "run `tdco compile MODEL ... -o OUT` first")
+    sw = sw_dir()
+    kernels = sorted((sw / "kernels").glob("*.c"))
+    return build([program, sw / "runtime" / "run.c", sw / "port" / "soc" / "main.c"], cfg, kernels)

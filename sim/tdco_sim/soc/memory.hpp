@@ -1,0 +1,93 @@
+// The memories, L1's banks and their arbitration. Bytes nobody wrote are known, and reading one is a fault.
+#ifndef TDCO_SOC_MEMORY_HPP
+#define TDCO_SOC_MEMORY_HPP
+
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "tdco_hw.h"
+
+namespace soc {
+
+constexpr uint32_t HARTS = TDCO_CORES + 1, CONTROLLER = TDCO_CORES;
+constexpr uint32_t NO_HART = 0xFFFFFFFF;
+
+// Why a run stopped. `hart` is NO_HART where a DMA or the engine did it.
+struct Fault {
+    std::string what;
+    uint32_t hart = NO_HART, pc = 0, addr = 0;
+    bool raised() const { return !what.empty(); }
+};
+
+std::string hex(uint32_t value);
+
+struct Memory {
+    uint32_t base;
+    std::vector<uint8_t> bytes, written; // written: 1 where something was stored
+
+    Memory(uint32_t base_addr, uint32_t size) : base(base_addr), bytes(size, 0xFF), written(size, 0) {}
+
+    bool holds(uint32_t addr, uint32_t count) const
+    {
+        return addr - base < bytes.size() && bytes.size() - (addr - base) >= count;
+    }
+
+    bool is_written(uint32_t addr, uint32_t count) const
+    {
+        return !std::memchr(&written[addr - base], 0, count);
+    }
+
+    uint32_t load(uint32_t addr, uint32_t count) const
+    {
+        uint32_t value = 0;
+        std::memcpy(&value, &bytes[addr - base], count);
+        return value;
+    }
+
+    void store(uint32_t addr, const void *data, uint32_t count)
+    {
+        std::memcpy(&bytes[addr - base], data, count);
+        std::memset(&written[addr - base], 1, count);
+    }
+};
+
+// One 32-bit initiator of L1. `req` and what belongs to it stay until `gnt`; `rdata` comes with the grant.
+struct Port {
+    bool req = false, we = false, gnt = false;
+    uint8_t be = 0;
+    uint32_t addr = 0, wdata = 0, rdata = 0; // addr: of the word
+    uint32_t refused = 0;                    // cycles in a row
+};
+
+// The engine's port: consecutive words from a word's address, all granted in the same cycle or none.
+struct WidePort {
+    bool req = false, we = false, gnt = false;
+    uint32_t addr = 0;
+    uint8_t be[TDCO_PORT_WORDS] = {}; // of reads too: which bytes are meant
+    uint32_t data[TDCO_PORT_WORDS] = {};
+};
+
+constexpr uint32_t DMA_PORTS = TDCO_DMA_BYTES_PER_CYCLE / 4 * 2; // reading and writing
+constexpr uint32_t PORTS = HARTS + DMA_PORTS;
+
+// L1: word-interleaved single-ported banks. The engine goes first, except before a narrow port it has kept waiting for
+// TDCO_TCDM_MAX_WAIT_CYCLES; narrow ports take turns.
+struct Tcdm {
+    Memory memory{TDCO_L1_BASE, TDCO_L1_SIZE};
+    Port ports[PORTS];
+    WidePort engine;
+    uint64_t granted = 0, refused = 0, engine_refused = 0; // port cycles
+    uint32_t peak_bytes = 0;                               // one past the highest byte accessed
+
+    // Grants and does this cycle's requests. `turn`: the narrow port that goes first.
+    void cycle(uint32_t turn, Fault &fault);
+
+  private:
+    bool engine_must_wait(uint32_t banks) const;
+    void access(const Port &port, uint32_t &rdata, uint32_t index, Fault &fault);
+};
+
+} // namespace soc
+#endif

@@ -1,0 +1,97 @@
+"""The soc platform: a compiled program's firmware on the cluster simulator."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tdco_spec import MEMORY_MAP, HwConfig
+
+from ..errors import SimError
+from ..host import _as_stored, _place, _split, _steps, description, read_state
+from ..result import RunResult
+from .elf import read_elf
+from .firmware import build_program
+from .simulator import Simulator, describe
+
+L2_BASE = MEMORY_MAP["l2"].base
+LIMIT_CYCLES = 2_000_000_000
+
+
+def run(
+    out_dir: Path,
+    engine: str = "golden",
+    inputs: Mapping[str, np.ndarray] | None = None,
+    state: Mapping[str, np.ndarray] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+    limit_cycles: int = LIMIT_CYCLES,
+) -> RunResult:
+    """Runs the program in ``out_dir`` once per entry of ``inputs`` [steps, ...], once if it has none.
+
+    ``engine`` is "golden": bit-exact results, the array's own cycles, no memory traffic. ``state`` replaces initial
+    state by name. ``on_progress`` is called with (steps done, steps). ``limit_cycles`` ends a step that runs away.
+
+    Raises:
+        SimError: if an input does not fit the program, the firmware does not build, or a step stops with a fault; what
+            and where is in it.
+    """
+    document = description(out_dir)
+    cfg = HwConfig(**document["hw"])
+    elf = read_elf(build_program(out_dir, cfg))
+    inputs = inputs or {}
+    steps = _steps(document, inputs)
+    image = bytearray((out_dir / document["image"]).read_bytes())
+    for spec in document["state"]:
+        if state and spec["name"] in state:
+            _place(image, spec, _as_stored(spec, state[spec["name"]], ()))
+    feed = {spec["name"]: _as_stored(spec, inputs[spec["name"]], (steps,)) for spec in document["inputs"]}
+    began = time.perf_counter()
+    outputs: list[np.ndarray] = []
+    step_cycles: list[int] = []
+    with Simulator(cfg, elf, engine) as sim:
+        sim.write(L2_BASE, bytes(image))
+        for step in range(steps):
+            for spec in document["inputs"]:
+                sim.write(spec["addr"], feed[spec["name"]][step].tobytes())
+            before = sim.stats["cycles"]
+            sim.start()
+            stop = sim.run(limit_cycles)
+            if stop.exit_code != 0:
+                said = f"; it printed: {sim.output.strip()}" if sim.output else ""
+                reason = describe(stop, elf, cfg.cores) if stop.exit_code is None else f"exit code {stop.exit_code}"
+                raise SimError(reason + said, f"{out_dir}, step {step}")
+            step_cycles.append(sim.stats["cycles"] - before)
+            parts = [sim.read(spec["addr"], spec["bytes"]) for spec in document["outputs"]]
+            outputs.append(np.frombuffer(b"".join(parts), np.uint8))
+            if on_progress:
+                on_progress(step + 1, steps)
+        final = read_state(out_dir, sim.read(L2_BASE, cfg.l2_bytes))
+        stats = _stats(sim, steps, step_cycles, time.perf_counter() - began)
+    return RunResult(_split(document["outputs"], np.stack(outputs)), final, stats)
+
+
+def _stats(sim: Simulator, steps: int, step_cycles: list[int], seconds: float) -> dict[str, Any]:
+    raw = sim.stats
+    return {
+        "steps": steps,
+        "seconds": seconds,
+        "jobs": raw["jobs"],
+        "macs": raw["macs"],
+        "cycles": raw["cycles"],
+        "step_cycles": step_cycles,
+        "busy": {
+            "engine": raw["engine_busy"],
+            "dma": raw["dma_busy"],
+            "cores": sum(raw["cycles"] - hart["asleep"] for hart in sim.hart_cycles[:-1]) // (len(sim.hart_cycles) - 1),
+        },
+        "status_flags": raw["status_flags"],
+        "dma_bytes": {"l2_l1": raw["l2_l1_bytes"], "l1_l2": raw["l1_l2_bytes"], "l3_l2": raw["l3_bytes"]},
+        "l1_peak_bytes": raw["l1_peak_bytes"],
+        "l2_peak_bytes": raw["l2_peak_bytes"],
+        "l1_requests": {k: raw[f"l1_{k}"] for k in ("granted", "refused")} | {"engine_refused": raw["engine_refused"]},
+        "harts": sim.hart_cycles,
+        "instructions": sum(hart["instructions"] for hart in sim.hart_cycles),
+    }

@@ -1,0 +1,164 @@
+"""The cluster simulator's shared library from Python: load, run, look."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from tdco_spec import HwConfig
+from tdco_spec.emit import c_header
+
+from ..build import shared_library
+from ..errors import SimError
+from .elf import Elf, Symbol
+from .lines import source_line
+
+HERE = Path(__file__).parent
+SOURCES = ("api", "cluster", "core", "decode", "memory", "dma", "event_unit")
+FLAGS = (
+    "-std=gnu++20",
+    "-O3",
+    "-march=native",
+    "-ffp-contract=off",
+    "-Wall",
+    "-Wextra",
+    "-Wno-missing-field-initializers",
+)
+ENGINES = ("golden",)
+STATS = (  # api.cpp's SocStats
+    *("cycles", "jobs", "macs", "engine_busy", "status_flags"),
+    *("l2_l1_bytes", "l1_l2_bytes", "l3_bytes", "dma_busy", "l1_peak_bytes", "l2_peak_bytes"),
+    *("l1_granted", "l1_refused", "engine_refused"),
+)
+HART_CYCLES = ("instructions", "multicycle", "load_use", "fetch", "l1", "remote", "asleep")
+SLICE_CYCLES = 2_000_000  # between two looks at the keyboard and the progress
+NO_HART = 0xFFFFFFFF
+
+
+def build(cfg: HwConfig, engine: str) -> Path:
+    """The simulator of ``cfg`` with ``engine`` inside, compiled on first use.
+
+    Raises:
+        SimError: if there is no such engine, or no working C++ compiler.
+    """
+    if engine not in ENGINES:
+        raise SimError(f"there is no engine {engine!r} on soc", "engine", f"choose one of {', '.join(ENGINES)}")
+    golden = HERE.parent / "golden"
+    sources = [*(HERE / f"{name}.cpp" for name in SOURCES), HERE / "engine_golden.cpp", golden / "engine.cpp"]
+    return shared_library(f"soc-{engine}", sources, FLAGS, [HERE, HERE.parent, golden], {"tdco_hw.h": c_header(cfg)})
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why a run ended: its exit code, or None and what went wrong."""
+
+    exit_code: int | None
+    what: str = ""
+    hart: int | None = None
+    pc: int = 0
+    addr: int = 0
+
+
+class Simulator:
+    """A cluster with ``elf`` loaded. Memories keep their contents from one start to the next."""
+
+    def __init__(self, cfg: HwConfig, elf: Elf, engine: str = "golden") -> None:
+        self.cfg, self.elf = cfg, elf
+        self.library = ctypes.CDLL(str(build(cfg, engine)))
+        for name in ("output", "fault"):
+            getattr(self.library, f"tdco_soc_{name}").restype = ctypes.c_char_p
+        self.library.tdco_soc_open.restype = ctypes.c_void_p
+        for name in ("exit_code", "register"):
+            getattr(self.library, f"tdco_soc_{name}").restype = ctypes.c_uint32
+        self.handle = ctypes.c_void_p(self.library.tdco_soc_open())
+        for segment in elf.segments:
+            if segment.executable:
+                self.library.tdco_soc_set_code(self.handle, segment.addr, segment.bytes)
+
+    def __enter__(self) -> Simulator:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.library.tdco_soc_close(self.handle)
+
+    def write(self, addr: int, data: bytes) -> None:
+        if data and not self.library.tdco_soc_write(self.handle, addr, data, len(data)):
+            raise SimError(f"{len(data)} bytes at 0x{addr:08X} are in no memory", str(self.elf.path))
+
+    def read(self, addr: int, count: int) -> bytes:
+        data = ctypes.create_string_buffer(count)
+        if not self.library.tdco_soc_read(self.handle, addr, data, count):
+            raise SimError(f"{count} bytes at 0x{addr:08X} are in no memory", str(self.elf.path))
+        return data.raw
+
+    def read_word(self, symbol: str) -> int:
+        return int.from_bytes(self.read(self.elf.addresses[symbol], 4), "little")
+
+    def start(self) -> None:
+        """Loads the ELF's segments and puts every hart at its entry."""
+        for segment in self.elf.segments:
+            self.write(segment.addr, segment.data + bytes(segment.bytes - len(segment.data)))
+        self.library.tdco_soc_start(self.handle, self.elf.entry)
+
+    def run(self, limit_cycles: int, on_progress: Callable[[], None] | None = None) -> Stop:
+        """Runs until the program exits or something is wrong; ``limit_cycles`` counts from now."""
+        end = self.stats["cycles"] + limit_cycles
+        while True:
+            now = self.stats["cycles"]
+            state = self.library.tdco_soc_run(self.handle, ctypes.c_uint64(min(now + SLICE_CYCLES, end)))
+            if on_progress:
+                on_progress()
+            if state == 1:
+                return Stop(self.library.tdco_soc_exit_code(self.handle))
+            if state == 2:
+                return self._fault()
+            if self.stats["cycles"] >= end:
+                pc = self.library.tdco_soc_register(self.handle, self.cfg.cores, 32)
+                return Stop(None, f"not finished after {limit_cycles} cycles", self.cfg.cores, pc)
+
+    def _fault(self) -> Stop:
+        place = (ctypes.c_uint32 * 3)()
+        self.library.tdco_soc_fault_place(self.handle, place)
+        what = self.library.tdco_soc_fault(self.handle).decode()
+        return Stop(None, what, None if place[0] == NO_HART else place[0], place[1], place[2])
+
+    @property
+    def output(self) -> str:
+        return str(self.library.tdco_soc_output(self.handle).decode(errors="replace"))
+
+    @property
+    def stats(self) -> dict[str, int]:
+        values = (ctypes.c_uint64 * len(STATS))()
+        self.library.tdco_soc_stats(self.handle, values)
+        return dict(zip(STATS, values, strict=True))
+
+    @property
+    def hart_cycles(self) -> list[dict[str, int]]:
+        """For each hart, its instructions and the cycles it lost, by cause."""
+        values = (ctypes.c_uint64 * (len(HART_CYCLES) * (self.cfg.cores + 1)))()
+        self.library.tdco_soc_hart_cycles(self.handle, values)
+        n = len(HART_CYCLES)
+        return [dict(zip(HART_CYCLES, values[n * h : n * h + n], strict=True)) for h in range(self.cfg.cores + 1)]
+
+
+def describe(stop: Stop, elf: Elf, cores: int) -> str:
+    """What stopped the run and where: core, function, source line, pc, address."""
+    parts = [stop.what]
+    if stop.addr and stop.addr != stop.pc:
+        parts.append(f"address 0x{stop.addr:08X}")
+    if stop.hart is not None:
+        parts.append("controller" if stop.hart == cores else f"core {stop.hart}")
+        function = function_at(elf, stop.pc)
+        line = source_line(elf.path, stop.pc)
+        parts.append(
+            f"pc 0x{stop.pc:08X}" + (f" in {function.name}" if function else "") + (f", {line}" if line else "")
+        )
+    return ", ".join(parts)
+
+
+def function_at(elf: Elf, pc: int) -> Symbol | None:
+    """The function whose code holds ``pc``."""
+    return next((s for s in elf.symbols if s.is_function and s.addr <= pc < s.addr + max(s.bytes, 1)), None)

@@ -1,0 +1,47 @@
+/* What a platform gives to kernels and runtime. This one is the cluster: conversions in hardware, addresses as they
+ * are. */
+#ifndef TDCO_PORT_H
+#define TDCO_PORT_H
+
+#include <stdint.h>
+#include <string.h>
+
+#include "tdco.h"
+
+/* The value of a binary16, exactly; every NaN becomes 0x7FC00000. */
+static inline float tdco_h2f(uint16_t h)
+{
+    _Float16 half;
+    memcpy(&half, &h, sizeof half);
+    return (float)half;
+}
+
+/* The binary16 nearest to `value`, ties to even; every NaN becomes 0x7E00. */
+static inline uint16_t tdco_f2h(float value)
+{
+    const _Float16 half = (_Float16)value;
+    uint16_t h;
+    memcpy(&h, &half, sizeof h);
+    return h;
+}
+
+/* A device address as a pointer; 0 stays 0. */
+static inline void *tdco_ptr(uint32_t addr)
+{
+    return (void *)addr;
+}
+
+/* The runtime calls these in program order, and only once everything a command waits for has finished. A port may
+ * return before the work is done; commands of a kind finish in the order they were started. */
+void tdco_port_copy(const tdco_copy *copy);
+void tdco_port_gemm(const tdco_job *job);
+void tdco_port_call(const tdco_call *call);
+
+/* Returns when `count` commands of `kind` have finished since tdco_port_begin(). */
+void tdco_port_wait(uint32_t kind, uint32_t count);
+
+/* A step of `program` begins; command `index` of it is next. */
+void tdco_port_begin(const tdco_program *program);
+void tdco_port_command(const tdco_program *program, uint32_t index);
+
+#endif
