@@ -1,15 +1,14 @@
 """The FMA array: ``rows`` x ``cols`` multiply-adders whose row pipelines are the accumulators.
 
 A slot is one step of K: a line of W and a column of X are loaded into one PE column, which then streams the
-``tile_cols`` columns of the tile, one a cycle. PE column c+1 gets the next slot ``pipe + 1`` cycles later, just when the
-first result of PE column c arrives; after the last PE column, results return to the first one, ``tile_cols`` cycles
-after they left it.
+``tile_cols`` columns of the tile, one a cycle. PE column c+1 gets the next slot ``pipe + 1`` cycles later, just when
+the first result of PE column c arrives; after the last PE column, results return to the first one, ``tile_cols``
+cycles after they left it.
 """
 
 from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, ResetSignal, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-
 from tdco_spec import HwConfig
 
 from .fp import FP16

@@ -2,7 +2,6 @@
 
 from amaranth.hdl import unsigned
 from amaranth.lib.data import StructLayout
-
 from tdco_spec import JOB_FLAGS, JOB_REGISTERS
 
 FLAG_BITS = 16

@@ -1,9 +1,10 @@
 """The queue of jobs and the places in it of the units that work on them, each at its own pace."""
 
-from amaranth.hdl import Array, Module, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
+from amaranth.lib.data import StructLayout
+from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
-
 from tdco_spec import HwConfig
 
 from .job import JOB, JOB_ID_BITS
@@ -45,29 +46,30 @@ class JobQueue(wiring.Component):
 
     def elaborate(self, _platform: object) -> Module:
         m = Module()
+        # Places are a power of two, so that ids wrap where places do.
         index_bits = max(1, (self.cfg.queue_jobs - 1).bit_length())
-        places = range(1 << index_bits)  # a power of two, so that ids wrap where places do
-        jobs = Array(Signal(JOB.size, name=f"job{i}", reset_less=True) for i in places)
-        illegal = Array(Signal(name=f"illegal{i}", reset_less=True) for i in places)
+        entry = StructLayout({"job": JOB, "illegal": 1})
+        m.submodules.jobs = jobs = Memory(shape=entry, depth=1 << index_bits, init=[])
+        write = jobs.write_port()
         m.d.comb += [
             self.count.eq(self.next_id - self.oldest),
             self.full.eq(self.count >= self.cfg.queue_jobs),
+            write.en.eq(self.push),
+            write.addr.eq(self.next_id),
+            write.data.job.eq(self.job),
+            write.data.illegal.eq(self.illegal),
         ]
-        with m.If(self.push):
-            place = self.next_id[:index_bits]
-            m.d.sync += [
-                jobs[place].eq(self.job.as_value()),
-                illegal[place].eq(self.illegal),
-                self.next_id.eq(self.next_id + 1),
-            ]
+        m.d.sync += self.next_id.eq(self.next_id + self.push)
         for unit in UNITS:
             jobs_out = getattr(self, f"{unit}_jobs")
             at = Signal(JOB_ID_BITS, name=f"{unit}_at")
-            job, refused = JOB(jobs[at[:index_bits]]), illegal[at[:index_bits]]
+            read = jobs.read_port(domain="comb")
+            job, refused = read.data.job, read.data.illegal
             pending = Signal(name=f"{unit}_pending")
             skip = Signal(name=f"{unit}_skip")
             hold = job.flags.after & (at != self.oldest) if unit in LOADERS else 0
             m.d.comb += [
+                read.addr.eq(at),
                 pending.eq(at != self.next_id),
                 jobs_out.valid.eq(pending & ~refused & ~skip & ~hold),
                 jobs_out.payload.eq(job),

@@ -21,7 +21,9 @@ def fill_layout(line_elements: int) -> StructLayout:
 
 
 class LoadBuffer(wiring.Component):
-    """Blocks of up to ``size`` lines of ``size`` elements go through two banks in order: claimed while requested, filled line by line, used, freed.
+    """Blocks of up to ``size`` lines of ``size`` elements go through two banks in order.
+
+    A block is claimed while its lines are requested, filled line by line, taken into use and freed.
 
     ``streamed``: a block is read after it was taken, until it is freed; otherwise before, and taking frees it.
 

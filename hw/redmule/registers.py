@@ -3,7 +3,6 @@
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-
 from tdco_spec import JOB_REGISTERS, REGISTERS, STATUS_FLAGS, HwConfig
 
 from .job import JOB, JOB_ID_BITS

@@ -8,7 +8,6 @@ from amaranth.hdl import Module, Mux, Signal, Value, unsigned
 from amaranth.lib import stream, wiring
 from amaranth.lib.data import StructLayout
 from amaranth.lib.wiring import In, Out
-
 from tdco_spec import HwConfig
 
 from .job import JOB
@@ -71,7 +70,7 @@ class Sequencer(wiring.Component):
         return m
 
     def _walk_tiles(self, m: Module, tile: Value, begin: Signal, tile_end: Signal) -> None:
-        """Position in the job: tile, step of K. ``begin``, ``tile_end``: the first, the last slot of a tile is taken."""
+        """Position in the job. ``begin``, ``tile_end``: the first, the last slot of a tile is taken."""
         cfg, walk = self.cfg, self.walk
         size = {d: Signal(16, name=f"{d}_size", reset_less=True) for d in "mnk"}
         left = {d: Signal(16, name=f"{d}_left", reset_less=True) for d in "mnk"}

@@ -3,7 +3,6 @@
 from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
-
 from tdco_spec import HwConfig
 
 from .fp import FP16

@@ -1,14 +1,13 @@
 """The memory port: one request a cycle at most, chosen among the lines that can go.
 
-The chosen line is registered, so a request is stable until it is granted. Data of a granted read arrive one cycle later,
-a halfword off if the line is: they are rotated here, and bytes outside the line are neither asked for nor written.
+The chosen line is registered, so a request is stable until it is granted. Data of a granted read arrive one cycle
+later, a halfword off if the line is: they are rotated here. Bytes outside the line are neither asked for nor written.
 """
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.data import StructLayout
 from amaranth.lib.wiring import In, Out
-
 from tdco_spec import HwConfig
 
 from .load_buffer import fill_layout
@@ -72,7 +71,7 @@ class Streamer(wiring.Component):
         fill = fill_layout(cfg.tile_cols)
         self.tag_layout = StructLayout(
             {
-                **{s: 1 for s in STREAMS},
+                **dict.fromkeys(STREAMS, 1),
                 "bank": 1,
                 "index": fill["index"].shape,
                 "last": 1,

@@ -3,7 +3,6 @@
 from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
-
 from tdco_spec import STATUS_FLAGS, HwConfig
 
 from .array import Array
@@ -59,9 +58,7 @@ class Engine(wiring.Component):
             return unit
 
         self.walkers = {name: add(f"walk_{name}", Walker(hw, operand)) for name, operand in OPERANDS.items()}
-        self.buffers = {
-            name: add(f"buffer_{name}", LoadBuffer(hw.tile_cols, streamed=name == "y")) for name in LOADS
-        }
+        self.buffers = {name: add(f"buffer_{name}", LoadBuffer(hw.tile_cols, streamed=name == "y")) for name in LOADS}
         self.store = add("buffer_z", StoreBuffer(hw))
         self.sequencer = add("sequencer", Sequencer(hw))
         self.array = add("array", Array(hw))

@@ -2,7 +2,6 @@
 
 from amaranth.back import verilog
 from amaranth.lib import wiring
-
 from tdco_spec import HwConfig
 
 from .array import FMA_MODULE

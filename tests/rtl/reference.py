@@ -44,7 +44,6 @@ def _round(value: int) -> int:
 
 def fma_exact(a: int, b: int, c: int) -> FmaResult:
     """a*b + c on binary16 bit patterns, one rounding to nearest even."""
-    a_exp, b_exp, c_exp = (v >> 10 & 31 for v in (a, b, c))
     is_nan = [v & 0x7FFF > INF for v in (a, b, c)]
     sign = (a ^ b) >> 15
     product_inf = (a & 0x7FFF == INF or b & 0x7FFF == INF) and not (is_nan[0] or is_nan[1])
@@ -54,7 +53,7 @@ def fma_exact(a: int, b: int, c: int) -> FmaResult:
         return FmaResult(NAN, False, invalid)
     if product_inf:
         return FmaResult(INF | sign << 15, False, False)
-    if c_exp == 31:
+    if c & 0x7FFF == INF:
         return FmaResult(c, False, False)
     total = _fixed(a, 24) * _fixed(b, 24) + _fixed(c, UNIT)
     if total == 0:
@@ -108,7 +107,7 @@ def fma(a: U16, b: U16, c: U16) -> tuple[U16, NDArray[np.bool_], NDArray[np.bool
 
 def _round_limbs(low: NDArray[np.int64], middle: NDArray[np.int64], high: NDArray[np.int64]) -> NDArray[np.int64]:
     """Magnitude of three limbs, in 2^-48, as binary16 bits without sign."""
-    # 2^18 and more overflows however it is rounded; below that, all but the lowest 16 bits (only ever sticky) fit 50 bits.
+    # 2^18 and more overflows however it is rounded; below, all but the lowest 16 bits (only ever sticky) fit 50 bits.
     wide = np.minimum(high << 32 | middle, 1 << 34) << 16 | low >> 16
     sticky = (low & 0xFFFF) != 0
     length = np.frexp(wide.astype(np.float64))[1].astype(np.int64)

@@ -3,4 +3,4 @@
 from .fma import Fma
 from .round import FP16, FP32, FloatFormat
 
-__all__ = ["FP16", "FP32", "Fma", "FloatFormat"]
+__all__ = ["FP16", "FP32", "FloatFormat", "Fma"]

@@ -88,7 +88,7 @@ class Fma(wiring.Component):
         product_zero = zero["a"] | zero["b"]
         m.d.comb += product.eq(significand["a"] * significand["b"])
 
-        # Exponents are compared where c's leading bit would sit at the window's top. A product of zero must not push c out.
+        # Exponents are compared with c's leading bit at the window's top. A product of zero must not push c out.
         offset = acc.bias + acc.precision + PRODUCT_BITS + GAP_BITS - 1 - 2 * (FP16.bias + FP16.frac_bits)
         product_top = Signal(range(2 * exp_max + offset + 1))
         distance = Signal(signed(len(product_top) + 1))
@@ -97,7 +97,8 @@ class Fma(wiring.Component):
             distance.eq(product_top - exponent["c"]),
         ]
         c_on_top = (distance < 0) | product_zero
-        invalid = (product_inf & product_zero) | (product_inf & inf["c"] & (product_sign ^ sign["c"]) & ~nan["a"] & ~nan["b"])
+        opposite = inf["c"] & (product_sign ^ sign["c"]) & ~nan["a"] & ~nan["b"]
+        invalid = product_inf & (product_zero | opposite)
         aligned, sticky = self._shift_right(m, significand["c"], Mux(c_on_top, 0, distance[:-1]))
         return {
             "product": product,
@@ -113,19 +114,15 @@ class Fma(wiring.Component):
         }
 
     def _shift_right(self, m: Module, significand: Value, distance: Value) -> tuple[Value, Value]:
+        """``significand`` at the top of the window, ``distance`` to the right, and whether anything fell off."""
         width = self.guard_bits + PRODUCT_BITS + GAP_BITS + len(significand)
-        value: Value = Cat(Const(0, width - len(significand)), significand)
-        lost = Const(0, 1)
-        for bit in reversed(range(len(distance))):
-            step = min(1 << bit, width)
-            shifted = Signal(width, name=f"align{bit}")
-            sticky = Signal(name=f"align{bit}_sticky")
-            m.d.comb += [
-                shifted.eq(Mux(distance[bit], value[step:], value)),
-                sticky.eq(lost | (distance[bit] & value[:step].any())),
-            ]
-            value, lost = shifted, sticky
-        return value, lost
+        places = Signal(range(width + 1))
+        shifted = Signal(width + len(significand))
+        m.d.comb += [
+            places.eq(Mux(distance < width, distance, width)),
+            shifted.eq(Cat(Const(0, width), significand) >> places),
+        ]
+        return shifted[len(significand) :], shifted[: len(significand)].any()
 
     def _add(self, m: Module, s: dict[str, Value]) -> dict[str, Value]:
         width = len(s["aligned"])
@@ -142,9 +139,7 @@ class Fma(wiring.Component):
         # Subtracting: with a carry the product is larger and product - c = total + 1, less what c lost below the window
         # (which then is a borrow, and the sticky bit stays). Without, c is larger or equal, and c - product = ~total.
         product_larger = total[-1]
-        magnitude = Mux(
-            ~subtract, total, Mux(~product_larger, ~total, Mux(s["c_sticky"], total, total_plus_one))
-        )
+        magnitude = Mux(~subtract, total, Mux(~product_larger, ~total, Mux(s["c_sticky"], total, total_plus_one)))
         state = {name: s[name] for name in ("c_sticky", "top", "nan", "inf", "inf_sign", "invalid")}
         return {
             **state,

@@ -1,6 +1,6 @@
 """Binary floating-point formats, and the two steps that end every operation: normalise, round.
 
-Both functions are combinational and take exact values: an unsigned significand plus a sticky bit for everything below it.
+Both are combinational and take exact values: an unsigned significand plus a sticky bit for everything below it.
 """
 
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ def normalise(m: Module, value: Value, limit: Value, name: str) -> tuple[Signal,
     steps = [1 << i for i in reversed(range((width - 1).bit_length()))]
     marker = Signal(width, name=f"{name}_marker")
     with m.If(limit < width):
-        m.d.comb += marker.eq((Const(1 << (width - 1), width) >> limit))
+        m.d.comb += marker.eq(Const(1 << (width - 1), width) >> limit)
     scan, shifted, places = value | marker, value, []
     for step in steps:
         take = Signal(name=f"{name}_by{step}")
@@ -69,7 +69,9 @@ def normalise(m: Module, value: Value, limit: Value, name: str) -> tuple[Signal,
     return shifted, Cat(reversed(places))
 
 
-def round_nearest_even(m: Module, fmt: FloatFormat, value: Value, sticky: Value, exponent: Value) -> tuple[Signal, Value]:
+def round_nearest_even(
+    m: Module, fmt: FloatFormat, value: Value, sticky: Value, exponent: Value
+) -> tuple[Signal, Value]:
     """Round a normalised ``value`` (top bit: weight of ``exponent``, biased) to ``fmt``, ties to even.
 
     A top bit of zero means subnormal: the exponent field is then 0 and ``exponent`` must be 1. Returns the exponent and
