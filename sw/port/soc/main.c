@@ -13,6 +13,11 @@ typedef struct {
     float f[TDCO_MAX_FLOATS];
 } slot;
 
+/* A copy under way: its counter in the DMA, and the bytes it lies within. */
+typedef struct {
+    uint32_t counter, to_l1, l1, l1_end, l2, l2_end;
+} transfer;
+
 /* Shared by controller and workers. */
 static struct {
     slot slots[SLOTS];
@@ -24,7 +29,7 @@ static struct {
 static struct {
     uint32_t jobs_before, calls_before;       /* at tdco_port_begin() */
     uint32_t copies_started, copies_finished; /* since tdco_port_begin() */
-    uint8_t counters[TDCO_DMA_COUNTERS];      /* of the copies under way, a ring */
+    transfer transfers[TDCO_DMA_COUNTERS];    /* those under way, a ring */
 } now TDCO_L1_DATA;
 
 static uint32_t engine(uint32_t reg)
@@ -49,7 +54,7 @@ void tdco_port_command(const tdco_program *program, uint32_t index)
 static void wait_copies(uint32_t count)
 {
     while (now.copies_finished < count)
-        if (tdco_dma_busy(now.counters[now.copies_finished % TDCO_DMA_COUNTERS]))
+        if (tdco_dma_busy(now.transfers[now.copies_finished % TDCO_DMA_COUNTERS].counter))
             tdco_wait_event(TDCO_EVENT_DMA);
         else
             now.copies_finished++;
@@ -68,12 +73,37 @@ void tdco_port_wait(uint32_t kind, uint32_t count)
     }
 }
 
+/* The DMA moves data both ways at the same time. A program relies on the order of copies, so one that touches what an
+ * earlier one in the other direction touches waits for it. */
+static void wait_overlapping(const transfer *t)
+{
+    for (uint32_t i = now.copies_started; i-- > now.copies_finished;) {
+        const transfer *const earlier = &now.transfers[i % TDCO_DMA_COUNTERS];
+        const int apart = (t->l1 >= earlier->l1_end || earlier->l1 >= t->l1_end)
+            && (t->l2 >= earlier->l2_end || earlier->l2 >= t->l2_end);
+        if (earlier->to_l1 != t->to_l1 && !apart)
+            wait_copies(i + 1);
+    }
+}
+
 void tdco_port_copy(const tdco_copy *copy)
 {
+    const int32_t last_row = (int32_t)(copy->rows - 1) * copy->stride_bytes;
+    transfer *const slot = &now.transfers[now.copies_started % TDCO_DMA_COUNTERS];
+    const transfer t = {
+        .to_l1 = copy->to_l1,
+        .l1 = copy->l1,
+        .l1_end = copy->l1 + copy->rows * copy->row_bytes,
+        .l2 = copy->l2 + (last_row < 0 ? (uint32_t)last_row : 0),
+        .l2_end = copy->l2 + (last_row > 0 ? (uint32_t)last_row : 0) + copy->row_bytes,
+    };
     if (now.copies_started >= TDCO_DMA_COUNTERS)
         wait_copies(now.copies_started - TDCO_DMA_COUNTERS + 1);
-    now.counters[now.copies_started++ % TDCO_DMA_COUNTERS] = (uint8_t)tdco_dma_start(
+    wait_overlapping(&t);
+    *slot = t;
+    slot->counter = tdco_dma_start(
         copy->l1, copy->l2, copy->row_bytes, copy->rows, copy->stride_bytes, copy->to_l1 != 0);
+    now.copies_started++;
 }
 
 void tdco_port_gemm(const tdco_job *job)
