@@ -1,0 +1,156 @@
+"""Measures the RTL, and compares every bit of it with golden: GEMM jobs in cycles, the multiply-adder in vectors."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tdco_spec import HwConfig
+
+from . import golden, rtl
+from .engine import L1_BASE, Engine, job_words
+from .errors import SimError
+
+Shape = tuple[int, int, int]
+Vectors = tuple[NDArray[np.uint16], NDArray[np.uint16], NDArray[np.uint16]]
+ALIGNMENT = 64
+# Zeros, subnormals, neighbours of one and of the binades' borders, the largest values, infinity, NaN.
+CORNERS = [0, 1, 2, 0x1FF, 0x200, 0x3FF, 0x400, 0x401, 0x7FF, 0x800, 0x13FF, 0x1400, 0x37FF, 0x3800, 0x3801, 0x3BFF]
+CORNERS += [0x3C00, 0x3C01, 0x3C02, 0x3FFF, 0x4000, 0x63FF, 0x6400, 0x77FF, 0x7BFE, 0x7BFF, 0x7C00, 0x7C01, 0x7E00]
+
+
+def bench_gemm(
+    engine: Path,
+    cfg: HwConfig,
+    shapes: Sequence[Shape],
+    *,
+    trans_x: bool = False,
+    trans_w: bool = False,
+    trans_z: bool = False,
+    y: bool = True,
+    bias: bool = False,
+    relu: bool = False,
+    stall: float = 0.0,
+    repeat: int = 1,
+    seed: int = 0,
+) -> list[dict[str, Any]]:
+    """One result per (M, N, K) of ``shapes``: ``repeat`` jobs queued on the RTL in library ``engine``, random operands.
+
+    ``bias``: Y is one stored line, repeated. ``stall``: probability that a cycle passes without a grant. Memory is as
+    large as the operands need. cycles: first TRIGGER to last event; utilization: macs / (cycles * FMAs); mismatches:
+    halfwords of memory that differ from golden's, flags counted in; guard_errors: bytes written outside Z, and words
+    read that hold no byte of an operand.
+
+    Raises:
+        SimError: on a hang, or a breach of the memory port's protocol.
+    """
+    if not 0 <= stall < 1:
+        raise SimError(f"must be at least 0 and below 1, not {stall}", "stall")
+    flags = {"TRANS_X": trans_x, "TRANS_W": trans_w, "TRANS_Z": trans_z, "RELU": relu, "Y": y or bias}
+    names = [name for name, on in flags.items() if on]
+    return [_bench_shape(engine, cfg, shape, names, bias, stall, repeat, seed) for shape in shapes]
+
+
+def _bench_shape(
+    engine: Path, cfg: HwConfig, shape: Shape, flags: list[str], bias: bool, stall: float, repeat: int, seed: int
+) -> dict[str, Any]:
+    m, n, k = shape
+    if min(shape) < 1 or max(shape) > 0xFFFF:
+        raise SimError("M, N and K must be from 1 to 65535", "x".join(map(str, shape)))
+    z_shape = (n, m) if "TRANS_Z" in flags else (m, n)
+    stored = {"x": (k, m) if "TRANS_X" in flags else (m, k), "w": (n, k) if "TRANS_W" in flags else (k, n)}
+    if "Y" in flags:
+        stored["y"] = (1, z_shape[1]) if bias else z_shape
+    stored |= {f"z{i}": z_shape for i in range(repeat)}
+    addrs, end = {}, L1_BASE
+    for name, (lines, length) in stored.items():
+        addrs[name] = end
+        end += -(-2 * lines * length // ALIGNMENT) * ALIGNMENT
+    strides = {name[0]: 2 * length for name, (_, length) in stored.items()} | ({"y": 0} if bias else {})
+    jobs = []
+    for i in range(repeat):
+        places = {name: addrs[name] for name in "xwy" if name in addrs} | {"z": addrs[f"z{i}"]}
+        jobs.append(job_words(shape, places, strides, flags))
+
+    halves = np.random.default_rng(seed).normal(size=(end - L1_BASE) // 2).astype(np.float16)
+    l1, wanted = halves.view(np.uint8), halves.copy().view(np.uint8)
+    device, reference = rtl.RtlEngine(engine, l1), Engine(golden.build(cfg), wanted)
+    try:
+        device.set_stall(stall, seed)
+        cycles, guard_errors, raised = device.run_queue(jobs)
+        expected = 0
+        for job in jobs:
+            expected |= reference.run(job)
+        stats = device.stats
+    finally:
+        device.close()
+        reference.close()
+    mismatches = int((l1.view(np.uint16) != wanted.view(np.uint16)).sum()) + (raised != expected)
+    return {
+        "shape": list(shape),
+        "cycles": cycles,
+        "busy": stats.busy,
+        "macs": stats.macs,
+        "utilization": stats.macs / (cycles * cfg.fmas),
+        "mismatches": mismatches,
+        "words_compared": repeat * m * n,
+        "guard_errors": guard_errors,
+    }
+
+
+def bench_fma(
+    library: Path, cfg: HwConfig, *, vectors: Path | None = None, count: int = 1_000_000, seed: int = 0
+) -> dict[str, Any]:
+    """The multiply-adder in ``library`` (rtl.build_fma) against golden, or against a file's expected results.
+
+    Without ``vectors``: every triple of corner values, then ``count`` random ones whose c is near a * b. A file has a
+    line of hexadecimal binary16 bits ``a b c`` or ``a b c z`` per vector; text after # is ignored.
+
+    Raises:
+        SimError: if the file is not like that.
+    """
+    if vectors is None:
+        operands, expected = fma_vectors(count, seed), None
+    else:
+        operands, expected = _read_vectors(vectors)
+    start = time.perf_counter()
+    bits, flags = rtl.fma(library, *operands, cfg.pipe + 1)
+    seconds = time.perf_counter() - start
+    golden_bits, golden_flags = golden.fma(*operands)
+    wrong = bits != (golden_bits if expected is None else expected)
+    wrong |= flags != golden_flags
+    examples = [
+        {"a": f"{a:04X}", "b": f"{b:04X}", "c": f"{c:04X}", "z": f"{z:04X}", "expected": f"{e:04X}"}
+        for a, b, c, z, e in zip(*(x[wrong][:5] for x in (*operands, bits, golden_bits)), strict=True)
+    ]
+    result = {"vectors": bits.size, "mismatches": int(wrong.sum()), "examples": examples}
+    return {**result, "seconds": seconds, "vectors_per_second": bits.size / seconds}
+
+
+def fma_vectors(count: int, seed: int) -> Vectors:
+    """Operands a, b, c: every triple of corner values, then ``count`` random ones whose c is near a * b."""
+    corners = np.array([*CORNERS, *(bits | 0x8000 for bits in CORNERS)], np.uint16)
+    directed = [axis.reshape(-1) for axis in np.meshgrid(corners, corners, corners)]
+    rng = np.random.default_rng(seed)
+    a, b = rng.integers(0, 1 << 16, (2, count)).astype(np.uint16)
+    with np.errstate(over="ignore", invalid="ignore"):
+        product = (a.view(np.float16) * b.view(np.float16)).view(np.uint16)
+    exponent = np.clip((product >> 10 & 31).astype(np.int64) + rng.integers(-14, 15, count), 0, 31)
+    fraction = rng.integers(0, 1024, count) & (-1 << rng.integers(0, 11, count))  # often few digits: ties
+    c = (rng.integers(0, 2, count) << 15 | exponent << 10 | fraction).astype(np.uint16)
+    a, b, c = (np.concatenate(pair) for pair in zip(directed, (a, b, c), strict=True))
+    return a, b, c
+
+
+def _read_vectors(path: Path) -> tuple[Vectors, NDArray[np.uint16] | None]:
+    try:
+        lines = [line.split("#")[0].split() for line in path.read_text().splitlines()]
+        table = np.array([[int(word, 16) for word in line] for line in lines if line])
+        if table.ndim != 2 or table.shape[1] not in (3, 4) or table.min() < 0 or table.max() > 0xFFFF:
+            raise ValueError
+    except (OSError, ValueError) as error:
+        raise SimError("is no file of lines `a b c` or `a b c z`, hexadecimal binary16 bits", str(path)) from error
+    columns = [np.ascontiguousarray(column, np.uint16) for column in table.T]
+    return (columns[0], columns[1], columns[2]), columns[3] if len(columns) == 4 else None

@@ -1,0 +1,92 @@
+"""The engine's RTL, Verilated, behind engine.h; and its multiply-adder alone."""
+
+import ctypes
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tdco_spec import HwConfig
+from tdco_spec.emit import c_header
+
+from ..build import cached, compile_objects, run_tool
+from ..engine import Engine
+from ..errors import SimError
+from ..verilator import verilate, wrapper_flags
+
+__all__ = ["RtlEngine", "build", "build_fma", "fma"]
+
+HERE = Path(__file__).parent
+
+
+def build(verilog: str, cfg: HwConfig, waves: bool = False) -> Path:
+    """The shared library of the engine whose Verilog is ``verilog`` (top module redmule), built on first use.
+
+    With ``waves`` it writes an FST trace to $TDCO_WAVES (engine.fst), and is several times slower.
+
+    Raises:
+        SimError: if Verilator or the C++ compiler fails.
+    """
+    return _library("engine", "redmule", verilog, cfg, waves)
+
+
+def build_fma(verilog: str, cfg: HwConfig) -> Path:
+    """The shared library of the multiply-adder whose Verilog is ``verilog`` (top module redmule_fma)."""
+    return _library("fma", "redmule_fma", verilog, cfg, False)
+
+
+def _library(wrapper: str, top: str, verilog: str, cfg: HwConfig, waves: bool) -> Path:
+    model, include = verilate(verilog, top, waves)
+    flags = wrapper_flags(model, include, waves)
+    headers = {"tdco_hw.h": c_header(cfg)}
+    objects = compile_objects(f"rtl-{wrapper}", [HERE / f"{wrapper}.cpp"], flags, [HERE.parent], headers)
+
+    def make(directory: Path) -> None:
+        libraries: list[str | Path] = [
+            model / f"libV{top}.a",
+            model / "libverilated.a",
+            "-lpthread",
+            *(["-lz"] if waves else []),
+        ]
+        run_tool(["g++", "-shared", *objects, *libraries, "-o", directory / "rtl.so"], f"RTL of {top}")
+
+    return cached(f"rtl-{wrapper}", ["link", str(model), *map(str, objects)], make) / "rtl.so"
+
+
+class _Report(ctypes.Structure):
+    _fields_ = [("cycles", ctypes.c_uint64), ("guard_errors", ctypes.c_uint64), ("flags", ctypes.c_uint32)]
+
+
+class RtlEngine(Engine):
+    """An RTL engine with what golden does not have: a queue of jobs, stalls, and a guard on every access."""
+
+    def set_stall(self, probability: float, seed: int = 0) -> None:
+        """From now on, a cycle passes without a grant with this probability, below 1."""
+        self.library.tdco_rtl_set_stall(self.handle, ctypes.c_double(probability), ctypes.c_uint32(seed))
+
+    def run_queue(self, jobs: list[list[int]]) -> tuple[int, int, int]:
+        """Runs jobs back to back: (cycles from the first TRIGGER to the last event, guard errors, STATUS_FLAGS).
+
+        Guard errors are bytes written outside Z, and words read that hold no byte of an operand.
+
+        Raises:
+            SimError: on a hang, an access outside L1, or a breach of the memory port's protocol.
+        """
+        words = [word for job in jobs for word in job]
+        report = _Report()
+        array = (ctypes.c_uint32 * len(words))(*words)
+        if self.library.tdco_rtl_run(self.handle, array, len(jobs), ctypes.byref(report)) != 0:
+            raise SimError(self.error())
+        return report.cycles, report.guard_errors, report.flags
+
+
+def fma(
+    library: Path, a: NDArray[np.uint16], b: NDArray[np.uint16], c: NDArray[np.uint16], latency: int
+) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+    """Bits and STATUS_FLAGS of a * b + c, elementwise, from the circuit in ``library`` with ``latency`` cycles."""
+    a, b, c = (np.ascontiguousarray(x, np.uint16) for x in (a, b, c))
+    z, flags = np.empty(a.shape, np.uint16), np.empty(a.shape, np.uint8)
+    arrays: tuple[NDArray[Any], ...] = (a, b, c, z, flags)
+    pointers = [ctypes.c_void_p(x.ctypes.data) for x in arrays]
+    ctypes.CDLL(str(library)).tdco_rtl_fma(*pointers, ctypes.c_uint64(z.size), ctypes.c_uint32(latency))
+    return z, flags
