@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from tdco_spec import STATUS_FLAGS
 
 NAN = 0x7E00
 INF = 0x7C00
@@ -116,3 +117,15 @@ def _round_limbs(low: NDArray[np.int64], middle: NDArray[np.int64], high: NDArra
     rest, half = wide & ((np.int64(1) << drop) - 1), np.int64(1) << (drop - 1)
     quotient += (rest > half) | ((rest == half) & (sticky | (quotient & 1 == 1)))
     return np.minimum(((drop - 8) << 10) + quotient, INF)
+
+
+def gemm(x: U16, w: U16, y: U16 | None, relu: bool = False) -> tuple[U16, int]:
+    """Z[M,N] = X[M,K] . W[K,N] + Y[M,N] in K order from Y (or +0), one rounding per step; and the STATUS_FLAGS bits."""
+    z = np.zeros((len(x), w.shape[1]), np.uint16) if y is None else y
+    flags = 0
+    for k in range(len(w)):
+        z, overflow, invalid = fma(x[:, k : k + 1], w[k : k + 1], z)
+        flags |= STATUS_FLAGS["OVERFLOW"] * bool(overflow.any()) | STATUS_FLAGS["INVALID"] * bool(invalid.any())
+    if relu:
+        z = np.where(z >> 15, 0, z).astype(np.uint16)
+    return z, flags | STATUS_FLAGS["NONFINITE"] * bool(((z & INF) == INF).any())
