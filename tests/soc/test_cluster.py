@@ -1,0 +1,248 @@
+"""Timing of the cluster against answers derived by hand from the configuration, and its faults."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+from tdco_sim.soc import firmware
+from tdco_sim.soc.elf import Elf, read_elf
+from tdco_sim.soc.simulator import Simulator, Stop, describe
+from tdco_spec import get_config
+
+CFG = get_config("rm_12x4")
+HERE = Path(__file__).parent
+
+
+def build(text: str, tmp_path: Path) -> Elf:
+    source = tmp_path / "test.c"
+    source.write_text('#include "micro.h"\n' + text)
+    return read_elf(firmware.build([source], CFG, includes=[HERE]))
+
+
+def run(text: str, tmp_path: Path, limit_cycles: int = 1_000_000) -> tuple[Stop, str, list[int]]:
+    """Why it stopped, in words, and the array ``result``."""
+    elf = build(text, tmp_path)
+    with Simulator(CFG, elf) as sim:
+        sim.start()
+        stop = sim.run(limit_cycles)
+        result = list(struct.unpack("<16I", sim.read(elf.addresses["result"], 64)))
+        return stop, describe(stop, elf, CFG.cores), result
+
+
+# instruction sequences on the controller with a warm fetch path: {name: (text, cycles)}; `data` points into L1
+PIPELINE = {
+    "four additions": ("add t0, t1, t2\n" * 4, 4),
+    "multiplication": ("mul t0, t1, t2", CFG.mul_cycles),
+    "division": ("li t2, 3\n div t0, t1, t2", 1 + CFG.div_cycles),
+    "fp32 addition and fma": ("fadd.s t0, t1, t2\n fmadd.s t0, t1, t2, t0", 2 * CFG.fp_cycles),
+    "fp16 addition": ("fadd.h t0, t1, t2", CFG.fp_cycles),
+    "fp32 square root": ("li t1, 0\n fsqrt.s t0, t1", 1 + CFG.fp_div_cycles),
+    "load, unrelated, use": ("lw t0, 0(%2)\n li t1, 1\n add t2, t0, t1", 3),
+    "load and use": ("lw t0, 0(%2)\n add t2, t0, t0", 2 + CFG.load_use_cycles),
+    "store": ("sw t0, 0(%2)", 1),
+    "branch not taken": ("bne zero, zero, 1f\n1:", 1),
+    "branch taken": ("beq zero, zero, 1f\n1:", 1 + CFG.branch_taken_cycles),
+    "jump": ("j 1f\n1:", 1 + CFG.jump_cycles),
+    "loop of ten": ("li t0, 10\n1: addi t0, t0, -1\n bnez t0, 1b", 1 + 10 * 2 + 9 * CFG.branch_taken_cycles),
+    "load from L2": ("lui t0, 0x1C000\n sw t1, 0(t0)\n lw t2, 0(t0)", 1 + 2 * CFG.l2_latency_cycles),
+}
+
+
+def test_pipeline(tmp_path: Path) -> None:
+    lines = "\n".join(
+        f"    result[{i}] = CYCLES({' '.join(chr(34) + part + chr(92) + 'n' + chr(34) for part in text.splitlines())});"
+        for i, (text, _) in enumerate(PIPELINE.values())
+    )
+    text = f"""
+        TDCO_L1_DATA volatile uint32_t cell[4];
+        void tdco_start(uint32_t hart)
+        {{
+            volatile uint32_t *const data = cell;
+            if (hart != TDCO_CORES)
+                for (;;)
+                    tdco_wait_event(TDCO_EVENT_WORK);
+            cache_on();
+            {lines}
+            tdco_exit(0);
+        }}
+    """
+    stop, why, result = run(text, tmp_path)
+    assert stop.exit_code == 0, why
+    expected = {name: cycles for name, (_, cycles) in PIPELINE.items()}
+    assert dict(zip(PIPELINE, result, strict=False)) == expected
+
+
+BANKS = """
+    void tdco_start(uint32_t hart)
+    {
+        volatile uint32_t *const data = (volatile uint32_t *)(TDCO_L1_BASE + TDCO_L1_RESERVED_BYTES + STRIDE * hart);
+        if (hart == TDCO_CORES) {
+            cache_on();
+            tdco_barrier_setup(TDCO_BARRIER_WORKERS, (1 << TDCO_CORES) - 1);
+            tdco_send_event(TDCO_EVENT_WORK, (1 << TDCO_CORES) - 1);
+            for (int i = 0; i < TDCO_CORES; i++)
+                tdco_wait_event(TDCO_EVENT_DONE);
+            tdco_exit(0);
+        }
+        tdco_wait_event(TDCO_EVENT_WORK);
+        _Pragma("clang loop unroll(disable)")
+        for (int round = 0; round < 3; round++) {
+            tdco_barrier(TDCO_BARRIER_WORKERS);
+            uint32_t before, after;
+            __asm__ volatile(".balign 16\\n csrr %0, mcycle\\n .rept 64\\n sw zero, 0(%2)\\n .endr\\n csrr %1, mcycle"
+                             : "=&r"(before), "=&r"(after) : "r"(data) : "memory");
+            result[hart] = after - before - 1;
+        }
+        tdco_barrier(TDCO_BARRIER_WORKERS);
+        if (hart == 0)
+            for (int i = 0; i < TDCO_CORES; i++) {
+                tdco_send_event(TDCO_EVENT_DONE, 1 << TDCO_CORES);
+                for (volatile int wait = 0; wait < 20; wait++) {
+                }
+            }
+        for (;;)
+            tdco_wait_event(TDCO_EVENT_WORK);
+    }
+"""
+
+
+def test_eight_cores_on_distinct_banks_do_not_wait(tmp_path: Path) -> None:
+    stop, why, result = run("#define STRIDE 4\n" + BANKS, tmp_path)
+    assert stop.exit_code == 0, why
+    assert result[:8] == [64] * 8
+
+
+def test_eight_cores_share_one_bank_fairly(tmp_path: Path) -> None:
+    stop, why, result = run(f"#define STRIDE {4 * CFG.l1_banks}\n" + BANKS, tmp_path)
+    assert stop.exit_code == 0, why
+    # 8 x 64 stores through one bank; a core is done when its last one went, the first of them a few before the end
+    assert max(result[:8]) == pytest.approx(8 * 64, abs=8)
+    assert min(result[:8]) > 0.8 * 8 * 64
+
+
+DMA = """
+    void tdco_start(uint32_t hart)
+    {
+        if (hart != TDCO_CORES)
+            for (;;)
+                tdco_wait_event(TDCO_EVENT_WORK);
+        cache_on();
+        volatile uint32_t *const l2 = (volatile uint32_t *)TDCO_L2_BASE;
+        for (uint32_t i = 0; i < 2048; i++)
+            l2[i] = i * 0x9E3779B1u;
+        const uint32_t l1 = TDCO_L1_BASE + TDCO_L1_RESERVED_BYTES;
+        _Pragma("clang loop unroll(disable)")
+        for (int i = 0; i < 3; i++) { /* the first to warm up */
+            const uint32_t sizes[] = {1024, 1024, 4096}, before = tdco_cycles();
+            const uint32_t counter = tdco_dma_start(l1, TDCO_L2_BASE, sizes[i], 1, 0, 1);
+            tdco_wait_event(TDCO_EVENT_DMA);
+            while (tdco_dma_busy(counter)) {
+            }
+            result[i] = tdco_cycles() - before;
+        }
+        /* rows of 12 bytes, 20 apart, gathered at an odd halfword and scattered back */
+        uint32_t counter = tdco_dma_start(l1 + 2, TDCO_L2_BASE + 6, 12, 5, 20, 1);
+        while (tdco_dma_busy(counter))
+            tdco_wait_event(TDCO_EVENT_DMA);
+        counter = tdco_dma_start(l1 + 2, TDCO_L2_BASE + 0x4002, 12, 5, 16, 0);
+        while (tdco_dma_busy(counter))
+            tdco_wait_event(TDCO_EVENT_DMA);
+        uint32_t wrong = 0;
+        for (uint32_t row = 0; row < 5; row++)
+            for (uint32_t i = 0; i < 12; i += 2)
+                wrong += *(volatile uint16_t *)(TDCO_L2_BASE + 0x4002 + 16 * row + i)
+                    != *(volatile uint16_t *)(TDCO_L2_BASE + 6 + 20 * row + i);
+        result[3] = wrong;
+        /* out to L3 and back */
+        tdco_l3_copy(TDCO_L2_BASE, TDCO_L3_BASE + 64, 256, 0);
+        const uint32_t before = tdco_cycles();
+        tdco_l3_copy(TDCO_L2_BASE + 0x8000, TDCO_L3_BASE + 64, 256, 1);
+        result[4] = tdco_cycles() - before;
+        result[5] = *(volatile uint32_t *)(TDCO_L2_BASE + 0x8000 + 252) != l2[63];
+        tdco_exit(0);
+    }
+"""
+
+
+def test_dma_start_up_bandwidth_and_shapes(tmp_path: Path) -> None:
+    stop, why, result = run(DMA, tmp_path)
+    assert stop.exit_code == 0, why
+    assert result[2] - result[1] == (4096 - 1024) / CFG.dma_bytes_per_cycle
+    # programming the transfer, its start, its words, waking up, looking at the status
+    least = CFG.dma_startup_cycles + 1024 // CFG.dma_bytes_per_cycle + CFG.event_wakeup_cycles
+    assert least < result[1] < least + 100
+    assert result[3] == 0
+    moved = CFG.l3_startup_cycles + 256 * CFG.l3_cycles_per_byte
+    assert moved < result[4] < moved + 120
+    assert result[5] == 0
+
+
+def worker_fault(body: str) -> str:
+    return f"""
+        __attribute__((noinline)) void culprit(void) {{ {body} }}
+        void tdco_start(uint32_t hart)
+        {{
+            if (hart == 3)
+                culprit();
+            for (;;)
+                tdco_wait_event(TDCO_EVENT_WORK);
+        }}
+    """
+
+
+FAULTS = {
+    "unmapped": ("*(volatile uint32_t *)0x30000000 = 1;", "store outside mapped memory"),
+    "misaligned": ("(void)*(volatile uint32_t *)(TDCO_L1_BASE + 0x4002);", "misaligned load"),
+    "never written": ("(void)*(volatile uint32_t *)(TDCO_L1_BASE + 0x4000);", "nobody wrote"),
+    "illegal": ('__asm__ volatile(".word 0");', "illegal instruction"),
+    "wild jump": ("((void (*)(void))(TDCO_L2_BASE + 0x100))();", "jump outside the program"),
+    "stack": (
+        'volatile char large[2000]; __asm__ volatile("" ::"r"(large) : "memory"); large[0] = 1;',
+        "another core's stack",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_fault_names_core_function_and_line(name: str, tmp_path: Path) -> None:
+    body, message = FAULTS[name]
+    stop, why, _ = run(worker_fault(body), tmp_path)
+    assert stop.exit_code is None
+    assert message in why
+    assert "core 3" in why
+    if name != "wild jump":
+        assert "in culprit" in why
+        assert "test.c:" in why
+
+
+def test_deadlock_is_found(tmp_path: Path) -> None:
+    stop, why, _ = run("void tdco_start(uint32_t hart) { (void)hart; for (;;) tdco_wait_event(0); }", tmp_path)
+    assert stop.exit_code is None
+    assert "deadlock" in why
+
+
+def test_cycle_limit_ends_a_runaway(tmp_path: Path) -> None:
+    stop, why, _ = run("void tdco_start(uint32_t hart) { (void)hart; for (;;) { } }", tmp_path, 5000)
+    assert stop.exit_code is None
+    assert "not finished after 5000 cycles" in why
+
+
+def test_printf_and_exit_code(tmp_path: Path) -> None:
+    text = """
+        void tdco_start(uint32_t hart)
+        {
+            if (hart == TDCO_CORES) {
+                tdco_printf("%s %d %5u|%08x%c", "n", -7, 42, 0xBEEF, '.');
+                tdco_exit(3);
+            }
+            for (;;)
+                tdco_wait_event(TDCO_EVENT_WORK);
+        }
+    """
+    elf = build(text, tmp_path)
+    with Simulator(CFG, elf) as sim:
+        sim.start()
+        assert sim.run(100_000).exit_code == 3
+        assert sim.output == "n -7    42|0000beef."
