@@ -67,7 +67,7 @@ void tdco_soc_fault_place(const Cluster *cluster, uint32_t *place)
     place[2] = cluster->fault.addr;
 }
 
-void tdco_soc_stats(const Cluster *cluster, SocStats *s)
+void tdco_soc_stats(Cluster *cluster, SocStats *s)
 {
     const soc::EngineStats engine = cluster->engine->stats();
     *s = {cluster->now, engine.jobs, engine.macs, engine.busy_cycles, engine.status_flags,

@@ -149,6 +149,9 @@ void Cluster::access(uint32_t index, const Insn &in)
     if (m.addr & (m.bytes - 1u))
         return stop(std::string("misaligned ") + (m.write ? "store" : "load"), index, pc, m.addr);
     if (within(m.addr, TDCO_L1_BASE, TDCO_L1_SIZE)) {
+        if (within(m.addr, TDCO_L1_BASE, TDCO_STACK_BYTES * HARTS) &&
+            (m.addr - TDCO_L1_BASE) / TDCO_STACK_BYTES != index)
+            return stop("stack overflow, or access to another core's stack", index, pc, m.addr);
         const uint32_t byte = m.addr & 3;
         Port &port = tcdm.ports[index];
         port = {true, m.write, false, uint8_t(((1u << m.bytes) - 1) << byte), m.addr & ~3u, m.data << 8 * byte, 0, 0};
@@ -269,7 +272,7 @@ void Cluster::step()
     if (engine_cycle)
         engine->begin_cycle(tcdm.engine);
     dma.request(now, l2, fault);
-    tcdm.cycle(uint32_t(now % PORTS), fault);
+    tcdm.cycle(fault);
     for (uint32_t h = 0; h < HARTS; h++)
         if (harts[h].wait == Wait::l1 && tcdm.ports[h].gnt)
             finish_l1(h);

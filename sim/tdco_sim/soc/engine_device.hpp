@@ -28,7 +28,7 @@ struct EngineDevice {
     virtual bool active() const = 0;                   // a job is in the queue
     virtual bool needs_cycle(uint64_t now) const = 0;  // false: begin_cycle and end_cycle may be left out
     virtual uint64_t next_cycle(uint64_t now) const = 0; // before it nothing happens by itself
-    virtual EngineStats stats() const = 0;
+    virtual EngineStats stats() = 0; // up to the last time the engine was idle
 };
 
 std::unique_ptr<EngineDevice> make_engine(const uint64_t &now, Tcdm &tcdm, Fault &fault);

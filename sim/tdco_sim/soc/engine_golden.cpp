@@ -129,7 +129,7 @@ struct GoldenEngine final : EngineDevice {
         }
     }
 
-    EngineStats stats() const override
+    EngineStats stats() override
     {
         tdco_engine_stats s;
         tdco_engine_get_stats(engine, &s);

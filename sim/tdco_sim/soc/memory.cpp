@@ -56,9 +56,9 @@ bool Tcdm::engine_must_wait(uint32_t banks) const
     return false;
 }
 
-void Tcdm::cycle(uint32_t turn, Fault &fault)
+void Tcdm::cycle(Fault &fault)
 {
-    uint32_t taken = 0;
+    uint32_t taken = 0; // banks
     engine.gnt = false;
     if (engine.req) {
         uint32_t banks = 0;
@@ -76,22 +76,30 @@ void Tcdm::cycle(uint32_t turn, Fault &fault)
             engine_refused++;
         }
     }
-    for (uint32_t i = 0; i < PORTS; i++) {
-        const uint32_t index = turn + i < PORTS ? turn + i : turn + i - PORTS;
+    uint8_t winner[TDCO_L1_BANKS]; // of the banks in `wanted`
+    uint32_t wanted = 0;
+    for (uint32_t index = 0; index < PORTS; index++) {
         Port &port = ports[index];
         port.gnt = false;
         if (!port.req)
             continue;
-        const uint32_t bank = 1u << bank_of(port.addr);
-        if (taken & bank) {
-            port.refused++;
-            refused++;
+        port.refused++;
+        const uint32_t bank = bank_of(port.addr);
+        if (taken >> bank & 1)
             continue;
-        }
-        taken |= bank;
+        const auto distance = [&](uint32_t i) { return i >= first[bank] ? i - first[bank] : i + PORTS - first[bank]; };
+        if (!(wanted >> bank & 1) || distance(index) < distance(winner[bank]))
+            winner[bank] = uint8_t(index);
+        wanted |= 1u << bank;
+    }
+    for (; wanted; wanted &= wanted - 1) {
+        const uint32_t bank = uint32_t(__builtin_ctz(wanted)), index = winner[bank];
+        Port &port = ports[index];
+        refused += port.refused - 1;
         port.refused = 0;
         port.gnt = true;
         port.req = false;
+        first[bank] = index + 1 == PORTS ? 0 : index + 1;
         granted++;
         access(port, port.rdata, index, fault);
     }

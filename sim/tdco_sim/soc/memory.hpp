@@ -81,10 +81,12 @@ struct Tcdm {
     uint64_t granted = 0, refused = 0, engine_refused = 0; // port cycles
     uint32_t peak_bytes = 0;                               // one past the highest byte accessed
 
-    // Grants and does this cycle's requests. `turn`: the narrow port that goes first.
-    void cycle(uint32_t turn, Fault &fault);
+    // Grants and does this cycle's requests.
+    void cycle(Fault &fault);
 
   private:
+    uint32_t first[TDCO_L1_BANKS] = {}; // of each bank: the narrow port that goes first, the one after the last granted
+
     bool engine_must_wait(uint32_t banks) const;
     void access(const Port &port, uint32_t &rdata, uint32_t index, Fault &fault);
 };

@@ -23,7 +23,7 @@ LIMIT_CYCLES = 2_000_000_000
 
 def run(
     out_dir: Path,
-    engine: str = "golden",
+    verilog: str | None = None,
     inputs: Mapping[str, np.ndarray] | None = None,
     state: Mapping[str, np.ndarray] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
@@ -31,8 +31,9 @@ def run(
 ) -> RunResult:
     """Runs the program in ``out_dir`` once per entry of ``inputs`` [steps, ...], once if it has none.
 
-    ``engine`` is "golden": bit-exact results, the array's own cycles, no memory traffic. ``state`` replaces initial
-    state by name. ``on_progress`` is called with (steps done, steps). ``limit_cycles`` ends a step that runs away.
+    ``verilog`` (top module redmule) is the engine; without it, the golden one: bit-exact results, the array's own
+    cycles, no memory traffic. ``state`` replaces initial state by name. ``on_progress`` is called with (steps done,
+    steps). ``limit_cycles`` ends a step that runs away.
 
     Raises:
         SimError: if an input does not fit the program, the firmware does not build, or a step stops with a fault; what
@@ -51,7 +52,7 @@ def run(
     began = time.perf_counter()
     outputs: list[np.ndarray] = []
     step_cycles: list[int] = []
-    with Simulator(cfg, elf, engine) as sim:
+    with Simulator(cfg, elf, verilog) as sim:
         sim.write(L2_BASE, bytes(image))
         for step in range(steps):
             for spec in document["inputs"]:

@@ -11,8 +11,9 @@ from types import TracebackType
 from tdco_spec import HwConfig
 from tdco_spec.emit import c_header
 
-from ..build import shared_library
+from ..build import cached, compile_objects, run_tool, shared_library
 from ..errors import SimError
+from ..verilator import verilate, wrapper_flags
 from .elf import Elf, Symbol
 from .lines import source_line
 
@@ -27,7 +28,6 @@ FLAGS = (
     "-Wextra",
     "-Wno-missing-field-initializers",
 )
-ENGINES = ("golden",)
 STATS = (  # api.cpp's SocStats
     *("cycles", "jobs", "macs", "engine_busy", "status_flags"),
     *("l2_l1_bytes", "l1_l2_bytes", "l3_bytes", "dma_busy", "l1_peak_bytes", "l2_peak_bytes"),
@@ -38,17 +38,29 @@ SLICE_CYCLES = 2_000_000  # between two looks at the keyboard and the progress
 NO_HART = 0xFFFFFFFF
 
 
-def build(cfg: HwConfig, engine: str) -> Path:
-    """The simulator of ``cfg`` with ``engine`` inside, compiled on first use.
+def build(cfg: HwConfig, verilog: str | None = None) -> Path:
+    """The simulator of ``cfg``, compiled on first use, with the engine of ``verilog`` (top module redmule) inside.
+
+    Without Verilog: the golden engine with the array's own cycles.
 
     Raises:
-        SimError: if there is no such engine, or no working C++ compiler.
+        SimError: if Verilator or the C++ compiler fails.
     """
-    if engine not in ENGINES:
-        raise SimError(f"there is no engine {engine!r} on soc", "engine", f"choose one of {', '.join(ENGINES)}")
-    golden = HERE.parent / "golden"
-    sources = [*(HERE / f"{name}.cpp" for name in SOURCES), HERE / "engine_golden.cpp", golden / "engine.cpp"]
-    return shared_library(f"soc-{engine}", sources, FLAGS, [HERE, HERE.parent, golden], {"tdco_hw.h": c_header(cfg)})
+    headers = {"tdco_hw.h": c_header(cfg)}
+    sources = [HERE / f"{name}.cpp" for name in SOURCES]
+    includes = [HERE, HERE.parent, HERE.parent / "golden"]
+    if verilog is None:
+        sources += [HERE / "engine_golden.cpp", HERE.parent / "golden" / "engine.cpp"]
+        return shared_library("soc-golden", sources, FLAGS, includes, headers)
+    model, include = verilate(verilog, "redmule")
+    flags = (*FLAGS, "-fPIC", *wrapper_flags(model, include, False))
+    objects = compile_objects("soc-rtl", [*sources, HERE / "engine_rtl.cpp"], flags, includes, headers)
+
+    def make(directory: Path) -> None:
+        libraries = [model / "libVredmule.a", model / "libverilated.a", "-lpthread"]
+        run_tool(["g++", "-shared", *objects, *libraries, "-o", directory / "soc.so"], "linking the simulator")
+
+    return cached("soc-rtl", ["link", str(model), *map(str, objects)], make) / "soc.so"
 
 
 @dataclass(frozen=True)
@@ -63,11 +75,14 @@ class Stop:
 
 
 class Simulator:
-    """A cluster with ``elf`` loaded. Memories keep their contents from one start to the next."""
+    """A cluster with ``elf`` loaded and the engine of ``verilog``, or else the golden one.
 
-    def __init__(self, cfg: HwConfig, elf: Elf, engine: str = "golden") -> None:
+    Memories keep their contents from one start to the next.
+    """
+
+    def __init__(self, cfg: HwConfig, elf: Elf, verilog: str | None = None) -> None:
         self.cfg, self.elf = cfg, elf
-        self.library = ctypes.CDLL(str(build(cfg, engine)))
+        self.library = ctypes.CDLL(str(build(cfg, verilog)))
         for name in ("output", "fault"):
             getattr(self.library, f"tdco_soc_{name}").restype = ctypes.c_char_p
         self.library.tdco_soc_open.restype = ctypes.c_void_p
