@@ -34,14 +34,16 @@ def verilator() -> list[str]:
 def verilate(verilog: str, top: str, waves: bool = False) -> tuple[Path, Path]:
     """(directory with V<top>.h and the libraries, Verilator's include directory), built on first use.
 
+    Waves are VCD: Verilator's FST writer wants headers of lz4 and zlib that few machines have.
+
     Raises:
         SimError: if Verilator or the C++ compiler rejects it.
     """
     tool = verilator()
     version = run_tool([*tool, "--version"], "Verilator")
     options = ["--cc", "--build", "-j", "2", "--top-module", top, "--prefix", f"V{top}", "-O3", "--noassert"]
-    options += ["--x-assign", "fast", "--x-initial", "fast", "-Wno-fatal", "-Wno-WIDTH", "-CFLAGS", "-fPIC"]
-    options += ["--trace-fst"] if waves else []
+    options += ["--x-assign", "fast", "--x-initial", "fast", "-Wno-fatal", "-Wno-lint", "-CFLAGS", "-fPIC"]
+    options += ["--trace-vcd"] if waves else []
     options += ["-MAKEFLAGS", f"OPT_FAST='{OPTIMISE}' OPT_GLOBAL='{OPTIMISE}' OPT_SLOW=-O1"]
 
     def make(directory: Path) -> None:
@@ -63,6 +65,6 @@ def verilate(verilog: str, top: str, waves: bool = False) -> tuple[Path, Path]:
 def wrapper_flags(model: Path, include: Path, waves: bool) -> list[str]:
     """Compiler flags for a C++ wrapper that includes the header of a Verilated ``model``."""
     defines = [f"-DVM_{name}=0" for name in ("COVERAGE", "SC", "TIMING")]
-    defines += [f"-DVM_{name}={int(waves)}" for name in ("TRACE", "TRACE_FST")]
+    defines += [f"-DVM_{name}={int(waves)}" for name in ("TRACE", "TRACE_VCD")]
     places = [f"-I{model}", f"-isystem{include}", f"-isystem{include}/vltstd"]
     return ["-std=gnu++20", "-O3", "-march=native", "-fPIC", *defines, *places]

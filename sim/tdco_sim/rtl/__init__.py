@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 def build(verilog: str, cfg: HwConfig, waves: bool = False) -> Path:
     """The shared library of the engine whose Verilog is ``verilog`` (top module redmule), built on first use.
 
-    With ``waves`` it writes an FST trace to $TDCO_WAVES (engine.fst), and is several times slower.
+    With ``waves`` it writes a VCD trace to $TDCO_WAVES (engine.vcd), and is several times slower.
 
     Raises:
         SimError: if Verilator or the C++ compiler fails.

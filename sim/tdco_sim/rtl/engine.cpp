@@ -11,7 +11,7 @@
 #include "job.hpp"
 #include "verilated.h"
 #if VM_TRACE
-#include "verilated_fst_c.h"
+#include "verilated_vcd_c.h"
 #endif
 
 using tdco::Job;
@@ -67,7 +67,7 @@ struct tdco_engine {
     VerilatedContext context{};
     std::unique_ptr<Vredmule> top{};
 #if VM_TRACE
-    VerilatedFstC trace{};
+    VerilatedVcdC trace{};
 #endif
     uint64_t cycle = 0, last_progress = 0, last_event = 0, events = 0;
     Request waiting{}; // the request of the cycle before, if it was not granted
@@ -100,7 +100,7 @@ void tdco_engine::start()
     top = std::make_unique<Vredmule>(&context);
 #if VM_TRACE
     top->trace(&trace, 99);
-    trace.open(std::getenv("TDCO_WAVES") ? std::getenv("TDCO_WAVES") : "engine.fst");
+    trace.open(std::getenv("TDCO_WAVES") ? std::getenv("TDCO_WAVES") : "engine.vcd");
 #endif
     may_read.resize(l1_bytes);
     may_write.resize(l1_bytes);
