@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from tdco_spec import HwConfig
 
 from .errors import TdcoError
 from .ir import Graph
 from .layout import Layout
-from .program import Buffer, MemoryPlan, Placement, Schedule
+from .program import Buffer, Copy, MemoryPlan, Placement, Schedule
 from .schedule import arrange, make_steps, order, touches
 from .work import Tiling, aligned
 
@@ -102,13 +102,22 @@ def _place(schedule: Schedule, level: _Level, keep: Collection[str]) -> _Placed:
 
 
 def _lifetimes(schedule: Schedule, keep: Collection[str]) -> dict[str, tuple[int, int]]:
-    """(first, last) command of every buffer that is used or kept."""
-    end = max(0, len(schedule.commands) - 1)
-    lives = {name: (0, end) for name in schedule.buffers if name in keep}
-    for index, command in enumerate(schedule.commands):
+    """(first, last) command of every buffer that is used or kept.
+
+    What is fetched for a later node counts as live from the computation issued before it: they are to run side by side,
+    so it must not take the place of that computation's operands.
+    """
+    commands = schedule.commands
+    lives = {name: (0, max(0, len(commands) - 1)) for name in schedule.buffers if name in keep}
+    least_node_behind = list(accumulate((c.node for c in reversed(commands)), min))[::-1]
+    computing = 0
+    for index, command in enumerate(commands):
+        first = computing if command.node > least_node_behind[index] else index
+        if not isinstance(command.op, Copy):
+            computing = index
         for touch in touches(command.op, schedule.buffers):
             if touch.buffer not in keep:
-                lives[touch.buffer] = (lives.get(touch.buffer, (index, index))[0], index)
+                lives[touch.buffer] = (lives.get(touch.buffer, (first, index))[0], index)
     return lives
 
 

@@ -1,7 +1,7 @@
 """Graph, layout and tilings -> commands in issue order, with their exact dependencies.
 
 Every tensor's home is L2. A node's tiles pass through L1 buffers, two per tensor where its tile changes, and a tile's
-copies are issued before the commands of the tile ahead of it, so that the DMA runs while engine and cores compute.
+copies are issued among the commands of the tile ahead of it, so that the DMA runs while engine and cores compute.
 ``make_steps`` lowers the nodes, ``arrange`` puts their commands in order, and, once ``memory.plan`` has placed the
 buffers, ``order`` finds what must wait for what.
 """
@@ -119,23 +119,27 @@ def _tile_copies(access: Access, operand: Operand, *, to_l1: bool) -> Iterator[C
 
 
 def arrange(buffers: Mapping[str, Buffer], steps: Sequence[Step], serial: Collection[int] = ()) -> Schedule:
-    """The commands in issue order, still without ``after``: a tile's copies come before the commands of the tile ahead.
+    """The commands in issue order, still without ``after``: a tile's copies follow the first command of the tile ahead.
 
-    A copy that would overwrite what the tile ahead uses, or that reads what it writes, stays behind it. Nodes in
-    ``serial`` start only when the node before them has ended, for want of L1.
+    So the copies run while that tile is computed, and a controller that issues in order never holds back a command
+    for a copy that must wait for an older tile's buffer. A copy that would overwrite what the rest of the tile ahead
+    uses, or that reads what it writes, stays behind it. Nodes in ``serial`` start only when the node before them has
+    ended, for want of L1.
     """
     commands: list[Command] = []
     early: set[int] = set()
     for here, step in enumerate(steps):
         commands += [Command(op, step.node) for i, op in enumerate(step.ins) if i not in early]
+        commands += [Command(op, step.node) for op in step.computes[:1]]
+        rest = (*step.computes[1:], *step.outs)
         early = set()
         if here + 1 < len(steps) and (steps[here + 1].node == step.node or steps[here + 1].node not in serial):
-            mine = [t for op in (*step.computes, *step.outs) for t in touches(op, buffers)]
+            mine = [t for op in rest for t in touches(op, buffers)]
             for i, op in enumerate(steps[here + 1].ins):
                 if not any(conflict(a, b) for a in touches(op, buffers) for b in mine):
                     early.add(i)
                     commands.append(Command(op, steps[here + 1].node))
-        commands += [Command(op, step.node) for op in (*step.computes, *step.outs)]
+        commands += [Command(op, step.node) for op in rest]
     return Schedule(buffers, tuple(commands))
 
 

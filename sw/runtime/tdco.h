@@ -1,7 +1,9 @@
 /* The program format: what the compiler generates and every platform runs.
  *
  * A program is a list of commands in issue order. A command is a DMA copy, an engine job or a kernel call; `wait` says
- * how many commands of each kind must have finished before it may start. Each kind finishes in issue order.
+ * how many commands of each kind must have finished before it may start. Commands of a kind start and finish in issue
+ * order. A copy starts only when the copy before it has finished, a call likewise; jobs overlap unless TDCO_JOB_AFTER
+ * is set. Waits that this order implies are not listed.
  * Addresses are device addresses (tdco_hw.h); tdco_ptr() of the port turns one into a pointer.
  */
 #ifndef TDCO_H
@@ -53,7 +55,8 @@ typedef struct {
     uint16_t wait[TDCO_KINDS];   /* commands of each kind that must have finished */
 } tdco_command;
 
-/* A planned buffer and the commands between which it is live; sanitizers and simulators check accesses against it. */
+/* A planned buffer and the first and last command, in issue order, that use it; sanitizers and simulators check accesses
+ * against it. Another buffer may take its place afterwards: the waits order their users. */
 typedef struct {
     uint32_t addr, bytes;
     uint16_t first, last;

@@ -107,9 +107,9 @@ def toy_ops() -> Iterator[None]:
             del table[op.name]
 
 
-def small(cfg: HwConfig, l1_bytes: int, l2_bytes: int = 1 << 20) -> HwConfig:
-    """``cfg`` with ``l1_bytes`` of L1 for tensors."""
-    return replace(cfg, l1_bytes=64 + l1_bytes, l1_reserved_bytes=64, l2_bytes=l2_bytes)
+def small(cfg: HwConfig, l1_bytes: int, l2_bytes: int = 1 << 19) -> HwConfig:
+    """``cfg`` with ``l1_bytes`` of L1 and ``l2_bytes`` of L2 for tensors."""
+    return replace(cfg, l1_bytes=64 + l1_bytes, l1_reserved_bytes=64, l2_bytes=l2_bytes, l2_reserved_bytes=0)
 
 
 @dataclass(frozen=True)
