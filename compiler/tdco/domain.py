@@ -78,7 +78,7 @@ class Tile:
 def touched(
     dims: tuple[Dim, ...], loops: Mapping[str, tuple[int, int]], full: tuple[int, ...]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """(start, shape) of the part of an operand of shape ``full`` that a tile ``loops`` (name -> (start, size)) touches."""
+    """(start, shape) of the part of an operand of shape ``full`` that a tile (name -> (start, size)) touches."""
     bounds = []
     for dim, extent in zip(dims, full, strict=True):
         if dim.loop is None:

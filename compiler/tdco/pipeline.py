@@ -1,28 +1,34 @@
 """The data flow of the compiler, in one place: a model goes in, OUT/program.c and its companions come out.
 
-    PyTorch --export--> ONNX --import--> Graph --FORWARD_PASSES, autodiff(strategy), STEP_PASSES--> Graph
-        --layout--> views --tile--> tiles --schedule, memory--> commands at addresses --codegen_c, files--> OUT
+PyTorch --export--> ONNX --import--> Graph --FORWARD_PASSES, autodiff(strategy), STEP_PASSES--> Graph
+    --layout--> views --tile--> tiles --schedule, memory--> commands at addresses --codegen_c, files--> OUT
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from tdco_spec import HwConfig
 
+from . import zoo
 from .autodiff import inference_graph, parameters, training_graph
 from .files import write_program
 from .ir import Graph, prune, verify
 from .layout import assign_layout
 from .memory import plan
 from .passes import eliminate_common, fold_constants, fuse_bias, sink_transposes
+from .reference import graph_steps, torch_steps
 from .strategies import Training, resolve
 from .tile import choose_tiling
 from .zoo import Model, forward_graph
+
+if TYPE_CHECKING:
+    from torch import nn
 
 FORWARD_PASSES: tuple[Callable[[Graph], Graph], ...] = (
     sink_transposes,
@@ -76,9 +82,36 @@ def build_step(forward: Graph, training: Training, lr: float | None = None) -> G
     return training_graph(forward, training.trainable, training.loss, lr or training.lr, training.loss_scale)
 
 
-def _run_passes(
-    graph: Graph, first: str, passes: tuple[Callable[[Graph], Graph], ...], dumps: dict[str, str]
-) -> Graph:
+def reference_steps(
+    out_dir: Path, train: Mapping[str, Any], images: np.ndarray, labels: np.ndarray
+) -> tuple[list[float], dict[str, np.ndarray]]:
+    """Losses and updates (new - old, by parameter) of the compiled model's steps in fp32.
+
+    By torch where the model came from PyTorch, else by the operators' own ``eval``. ``images`` [N, *input shape],
+    ``labels`` [N,B]; ``train`` is that key of program.json.
+    """
+    images = images.astype(np.float32)
+    if (out_dir / MODEL_PT2).exists():
+        module = load_module(out_dir)
+        old = {n: p.detach().numpy() for n, p in module.named_parameters()}
+        losses, new = torch_steps(module, list(train["trainable"]), images, labels, train["lr"])
+    else:
+        model = zoo.load(str(out_dir / MODEL_ONNX))
+        forward = _run_passes(forward_graph(model, len(labels[0])), "import", FORWARD_PASSES, {})
+        step = build_step(forward, resolve(train["strategy"], forward), train["lr"])
+        old = {n: np.asarray(v, np.float32) for n, v in step.state.items()}
+        losses, new = graph_steps(step, images, labels)
+    return losses, {n: v - old[n] for n, v in new.items()}
+
+
+def load_module(out_dir: Path) -> nn.Module:
+    """The PyTorch model that OUT was compiled from, with its weights."""
+    import torch
+
+    return torch.export.load(out_dir / MODEL_PT2).module()
+
+
+def _run_passes(graph: Graph, first: str, passes: tuple[Callable[[Graph], Graph], ...], dumps: dict[str, str]) -> Graph:
     """``graph`` after ``passes``, each verified; every stage's text goes into ``dumps``."""
     dumps[f"{len(dumps):02}_{first}.txt"] = str(graph)
     for rewrite in passes:

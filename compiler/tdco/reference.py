@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .autodiff import LEARNING_RATE, MASTER
+from .autodiff import LEARNING_RATE, LOSS, MASTER
+from .ir import Graph, evaluate
 
 Updates = dict[str, np.ndarray]
 
@@ -25,22 +26,38 @@ def torch_steps(
     lr: float = LEARNING_RATE,
     dtype: torch.dtype = torch.float32,
 ) -> tuple[list[float], dict[str, np.ndarray]]:
-    """One SGD step of batch 1 per image [N,3,32,32]; returns the losses and the trained tensors afterwards.
+    """One SGD step per entry of ``labels``, [N] or with a batch [N,B]; ``images`` has the same leading dimensions.
 
-    ``module`` is left as it was.
+    Returns the losses and the trained tensors afterwards; ``module`` is left as it was.
     """
+    if labels.ndim == 1:
+        images, labels = images[:, None], labels[:, None]
     tensors = {n: p.detach().clone().to(dtype) for n, p in (*module.named_parameters(), *module.named_buffers())}
     losses = []
     for image, label in zip(images, labels, strict=True):
         trained = {n: tensors[n].requires_grad_() for n in trainable}
-        x = torch.as_tensor(image, dtype=dtype)[None]
-        logits = torch.func.functional_call(module, tensors, (x,))
-        loss = nn.functional.cross_entropy(logits, torch.as_tensor([int(label)]))
+        logits = torch.func.functional_call(module, tensors, (torch.tensor(image, dtype=dtype),))
+        loss = nn.functional.cross_entropy(logits, torch.tensor(label, dtype=torch.int64))
         grads = torch.autograd.grad(loss, list(trained.values()))
         for (name, value), grad in zip(trained.items(), grads, strict=True):
             tensors[name] = value.detach() - lr * grad
         losses.append(loss.item())
     return losses, {n: tensors[n].detach().numpy() for n in trainable}
+
+
+def graph_steps(step: Graph, images: np.ndarray, labels: np.ndarray) -> tuple[list[float], dict[str, np.ndarray]]:
+    """As ``torch_steps``, by float32 ``evaluate`` of a training graph: the reference where there is no PyTorch module.
+
+    ``images`` [N, *input shape], ``labels`` [N,B].
+    """
+    image_name, label_name = step.inputs
+    state = {n: np.asarray(v, np.float32) for n, v in step.state.items()}
+    losses = []
+    for image, label in zip(images, labels, strict=True):
+        env = evaluate(step, {**state, image_name: image, label_name: label})
+        state = {name: env[new] for name, new in step.updates.items()}
+        losses.append(float(env[LOSS].item()))
+    return losses, {n.removesuffix(MASTER): v for n, v in state.items() if n.endswith(MASTER)}
 
 
 def torch_step(
@@ -61,9 +78,9 @@ def accuracy(
     module: nn.Module, images: np.ndarray, labels: np.ndarray, tensors: Mapping[str, np.ndarray] = {}
 ) -> float:
     """Share of ``images`` that ``module`` classifies rightly, with ``tensors`` in place of its own."""
-    own: dict[str, Tensor] = {n: torch.as_tensor(v) for n, v in tensors.items()}
+    own: dict[str, Tensor] = {n: torch.tensor(v) for n, v in tensors.items()}
     with torch.no_grad():
-        parts = [torch.func.functional_call(module, own, (torch.as_tensor(x),)) for x in np.array_split(images, 8)]
+        parts = [torch.func.functional_call(module, own, (torch.tensor(x),)) for x in np.array_split(images, 8)]
     return float((torch.cat(parts).argmax(1).numpy() == labels).mean())
 
 

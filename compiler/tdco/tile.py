@@ -125,7 +125,8 @@ def _cheapest(
     limit = cfg.l1_bytes - cfg.l1_reserved_bytes
     counts = {loop.name: ceil(loop.extent / sizes[loop.name]) for loop in loops}
     compute = sum(n * compute_of(kind) for kind, n in _tile_kinds(work.domain, sizes))
-    moves = [_copy_cycles(a, sizes, cfg) if a else 0 for a in work.accesses]
+    filled = {loop.name: loop.extent / (sizes[loop.name] * counts[loop.name]) for loop in loops}
+    moves = [_copy_cycles(a, sizes, filled, cfg) if a else 0.0 for a in work.accesses]
     fixed = [loop.name for loop in loops if loop.kind != "reduce" and counts[loop.name] == 1]
     outside = [loop.name for loop in loops if loop.kind != "reduce" and counts[loop.name] > 1]
     reduce = [loop.name for loop in loops if loop.kind == "reduce"]
@@ -187,13 +188,13 @@ def engine_cycles(m: int, n: int, k: int, cfg: HwConfig) -> int:
     return (cfg.pipe + 1) * cfg.cols * passes + JOB_START_CYCLES
 
 
-def _copy_cycles(access: Access, sizes: Mapping[str, int], cfg: HwConfig) -> float:
-    """DMA cycles of moving one tile of a tensor."""
+def _copy_cycles(access: Access, sizes: Mapping[str, int], filled: Mapping[str, float], cfg: HwConfig) -> float:
+    """DMA cycles of moving one tile of a tensor, on average: ``filled`` is the mean tile size over the full one."""
     _, shape = access.box({name: (0, size) for name, size in sizes.items()})
     cycles = 0.0
     for _, part in copies(shape, access.view.strides, access.order, access.item_bytes):
         cycles += COMMAND_CYCLES + COPY_START_CYCLES + part.rows * ceil(part.row_bytes / cfg.dma_bytes_per_cycle)
-    return cycles
+    return cycles * prod(filled[d.loop] for d in access.dims if d.loop)
 
 
 def _loads(access: Access, order: Sequence[str], counts: Mapping[str, int]) -> int:

@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from tdco_sim import SimError
+from tdco_sim.errors import SimError
 from tdco_spec import ConfigError
 
 from ..errors import TdcoError
@@ -20,13 +20,13 @@ from ..errors import TdcoError
 console = Console(stderr=True, highlight=False)
 
 
-def json_command(show: Callable[[dict[str, Any]], None]) -> Callable[[Callable[..., dict[str, Any]]], click.Command]:
-    """Turns a function returning a dict into a command: ``show`` prints it for people, ``--json`` as one object.
+def json_command(show: Callable[[dict[str, Any]], None]) -> Callable[[Callable[..., dict[str, Any]]], Any]:
+    """For under ``click.command``: of the dict returned, ``show`` prints it for people, ``--json`` as one object.
 
     Exit code 0 on success, 1 when the result says ``ok: False`` or the input was bad, 2 for wrong usage (click).
     """
 
-    def decorate(function: Callable[..., dict[str, Any]]) -> click.Command:
+    def decorate(function: Callable[..., dict[str, Any]]) -> Any:
         @functools.wraps(function)
         def run(as_json: bool, **arguments: Any) -> None:
             try:

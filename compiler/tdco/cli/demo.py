@@ -1,4 +1,4 @@
-"""``tdco demo``: a model pretrained on upright digits adapts, on the device's arithmetic, to a user who writes tilted."""
+"""``tdco demo``: a model pretrained on upright digits adapts, on the device, to a user who writes tilted."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 from tdco_spec import get_config
 
 from .. import data, zoo
-from ..pipeline import compile_model, load_reference
+from ..pipeline import compile_model, load_module
 from ..reference import accuracy, torch_steps
 from ..zoo import Model
-from ._console import console, json_command, progress, table, text
+from ._console import console, json_command, table, text
 from .run import Document, load_program, run_steps, summary
 
 TILT_DEGREES = 30.0
@@ -56,6 +56,8 @@ def _device_accuracy(model: Model, tensors: dict[str, np.ndarray], samples: data
 
 def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:
     before, after = result["accuracy_before"], result["accuracy_after"]
+    torch_before, torch_after = result["torch_accuracy_before"], result["torch_accuracy_after"]
+    first, last, flop = result["loss_first"], result["loss_last"], 2 * result["rtl_macs"]
     return [
         ("model, strategy", f"CCT-2, {result['strategy']}"),
         ("parameters", text(result["parameters"])),
@@ -64,17 +66,17 @@ def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:
         ("engine jobs of a step, all on the RTL", text(result["rtl_jobs"])),
         ("MACs counted by the RTL", text(result["rtl_macs"])),
         *(
-            (f"engine cycles of a step on the RTL, {config}", f"{cycles:,} ({2 * result['rtl_macs'] / cycles:.1f} FLOP/cycle)")
+            (f"engine cycles of a step on the RTL, {config}", f"{cycles:,} ({flop / cycles:.1f} FLOP/cycle)")
             for config, cycles in result["engine_cycles"].items()
         ),
         ("words compared, RTL against golden", text(result["words_compared"])),
         ("mismatching words", text(result["mismatches"])),
         ("update against torch fp32, relative L2", f"{result['max_rel_error']:.4f}"),
-        (f"loss, mean of the first and last 20 of {result['steps']} steps", f"{result['loss_first']:.3f} -> {result['loss_last']:.3f}"),
+        (f"loss, mean of the first and last 20 of {result['steps']} steps", f"{first:.3f} -> {last:.3f}"),
         ("held-out accuracy on tilted digits, device fp16", f"{before:.1%} -> {after:.1%}"),
-        ("the same in torch fp32", f"{result['torch_accuracy_before']:.1%} -> {result['torch_accuracy_after']:.1%}"),
+        ("the same in torch fp32", f"{torch_before:.1%} -> {torch_after:.1%}"),
         ("for scale: a WHOLE step as published (TrainDeeploy)", f"{PUBLISHED_CYCLES:,} cycles"),
-    ]  # fmt: skip
+    ]
 
 
 def _show(result: dict[str, Any]) -> None:
@@ -117,7 +119,7 @@ def demo(quick: bool, out: Path) -> dict[str, Any]:
     tuned = {s["source"]: result.state[s["name"]] for s in document["state"] if s["name"].endswith(".master")}
     after = _device_accuracy(model, tuned, tilted, out / "infer")
 
-    module = load_reference(main)
+    module = load_module(main)
     with console.status("the same steps in torch fp32"):
         _, torch_tuned = torch_steps(module, list(document["train"]["trainable"]), images, labels)
     loss = result.outputs["loss"].reshape(-1)

@@ -16,8 +16,8 @@ from tdco_spec import HwConfig
 from .. import data
 from ..errors import TdcoError
 from ..ir import DTYPES
-from ..pipeline import load_reference
-from ..reference import UpdateError, compare_updates, torch_steps
+from ..pipeline import reference_steps
+from ..reference import UpdateError, compare_updates
 from ._console import console, json_command, key_values, progress
 from ._engines import engine_library
 
@@ -105,12 +105,8 @@ def compare_with_reference(
     document: Document, out: Path, result: RunResult, inputs: dict[str, np.ndarray]
 ) -> tuple[UpdateError, list[float]]:
     """The distance of the run's update to the reference's, and the reference's losses."""
-    module = load_reference(out)
-    train = document["train"]
     image, label = (inputs[i["name"]] for i in document["inputs"])
-    old = {n: p.detach().numpy() for n, p in module.named_parameters()}
-    losses, new = torch_steps(module, list(train["trainable"]), image.astype(np.float32), label, train["lr"])
-    want = {n: v - old[n] for n, v in new.items()}
+    losses, want = reference_steps(out, document["train"], image, label)
     return compare_updates(updates_of(document, out, result), want), losses
 
 
@@ -141,7 +137,7 @@ def run(out: Path, platform: str, engine: str, steps: int, source: str, rotate: 
 def summary(
     document: Document, out: Path, engine: str, result: RunResult, inputs: dict[str, np.ndarray], seconds: float
 ) -> dict[str, Any]:
-    """What a run reports, with the keys the README documents; ``ok`` is False when bits differ or none were compared."""
+    """What a run reports (keys: README); ``ok`` is False when bits differ or none were compared."""
     stats, steps = result.stats, len(next(iter(inputs.values())))
     rtl = engine == "rtl"
     trained = bool(document["train"]["trainable"])

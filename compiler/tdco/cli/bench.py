@@ -1,0 +1,84 @@
+"""``tdco bench``: the figures the docs quote, measured on the RTL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import redmule.verilog
+from tdco_sim import bench as measure
+from tdco_sim import rtl
+from tdco_spec import get_config
+
+from ..errors import TdcoError
+from ._console import console, json_command, key_values, table
+from ._engines import engine_library
+
+_CONFIG = click.option("--hw-config", "-c", "config", default="rm_12x4", show_default=True)
+
+
+@click.group()
+def bench() -> None:
+    """Measures the engine's RTL."""
+
+
+def _show_gemm(result: dict[str, Any]) -> None:
+    columns = ("shape", "cycles", "busy", "macs", "utilization", "mismatches", "guard_errors")
+    rows = [["x".join(map(str, r["shape"])), *(r[c] for c in columns[1:])] for r in result["results"]]
+    table(f"GEMM on the RTL of {result['config']}", columns, rows)
+
+
+def parse_shapes(text: str) -> list[tuple[int, int, int]]:
+    """``MxNxK[,MxNxK..]`` as tuples.
+
+    Raises:
+        TdcoError: it is not of that form.
+    """
+    shapes = [tuple(part.split("x")) for part in text.split(",")]
+    if not all(len(s) == 3 and all(d.isdigit() for d in s) for s in shapes):
+        raise TdcoError(f"{text!r} is no list of shapes", "--shape", "write MxNxK, for example 96x96x96,64x128x128")
+    return [(int(m), int(n), int(k)) for m, n, k in shapes]
+
+
+@bench.command()
+@_CONFIG
+@click.option("--shape", default="96x96x96,64x64x64,128x128x128,12x16x16", show_default=True, help="MxNxK[,..]")
+@click.option("--trans-x", is_flag=True, help="X is stored K x M.")
+@click.option("--trans-w", is_flag=True, help="W is stored N x K.")
+@click.option("--trans-z", is_flag=True, help="Y and Z are stored N x M.")
+@click.option("--no-y", is_flag=True, help="From zero instead of onto Y.")
+@click.option("--bias", is_flag=True, help="Y is one stored line for all.")
+@click.option("--relu", is_flag=True)
+@click.option("--stall", type=click.FloatRange(0, 1, max_open=True), default=0.0, help="Share of cycles without grant.")
+@click.option("--repeat", type=click.IntRange(min=1), default=1, help="Jobs queued one behind the other.")
+@click.option("--seed", type=int, default=0)
+@json_command(_show_gemm)
+def gemm(config: str, shape: str, no_y: bool, **options: Any) -> dict[str, Any]:
+    """Cycles of GEMM jobs from TRIGGER to event, every result compared with golden."""
+    cfg = get_config(config)
+    shapes = parse_shapes(shape)
+    results = measure.bench_gemm(engine_library("rtl", cfg), cfg, shapes, y=not no_y, **options)
+    clean = all(r["mismatches"] == 0 and r["guard_errors"] == 0 for r in results)
+    return {"ok": clean, "config": config, "results": results}
+
+
+def _show_fma(result: dict[str, Any]) -> None:
+    key_values(f"FMA of {result['config']} on the RTL", {k: v for k, v in result.items() if k != "examples"})
+    for example in result["examples"]:
+        console.print("  a={a} b={b} c={c}: {z}, not {expected}".format(**example))
+
+
+@bench.command()
+@_CONFIG
+@click.option("--vectors", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A file of vectors.")
+@click.option("--count", type=click.IntRange(min=0), default=1_000_000, show_default=True, help="Random vectors.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@json_command(_show_fma)
+def fma(config: str, vectors: Path | None, count: int, seed: int) -> dict[str, Any]:
+    """The RTL's multiply-adder against golden: directed corners and random vectors, or those of a file."""
+    cfg = get_config(config)
+    with console.status("building the multiply-adder"):
+        library = rtl.build_fma(redmule.verilog.emit_fma(cfg), cfg)
+    result = measure.bench_fma(library, cfg, vectors=vectors, count=count, seed=seed)
+    return {"ok": result["mismatches"] == 0 and result["vectors"] > 0, "config": config, **result}
