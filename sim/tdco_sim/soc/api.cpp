@@ -76,6 +76,20 @@ void tdco_soc_stats(Cluster *cluster, SocStats *s)
           cluster->tcdm.granted, cluster->tcdm.refused, cluster->tcdm.engine_refused};
 }
 
+// The program's kernel calls, in order: cores are followed through them and may touch only their buffers.
+void tdco_soc_watch_calls(Cluster *cluster, const soc::KernelCall *calls, uint32_t count)
+{
+    cluster->watch.calls.assign(calls, calls + count);
+}
+
+void tdco_soc_trace(Cluster *cluster, int on) { cluster->watch.tracing = on; }
+
+const soc::TraceEvent *tdco_soc_trace_events(const Cluster *cluster, uint64_t *count)
+{
+    *count = cluster->watch.trace.size();
+    return cluster->watch.trace.data();
+}
+
 // Seven counters a hart: HartCycles.
 void tdco_soc_hart_cycles(const Cluster *cluster, uint64_t *counters)
 {

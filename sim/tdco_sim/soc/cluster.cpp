@@ -62,6 +62,7 @@ void Cluster::start(uint32_t entry)
     shared_cache = Cache(TDCO_ICACHE_L1_BYTES);
     cache_enabled = exited = false;
     events = EventUnit();
+    watch.restart();
 }
 
 void Cluster::stop(const std::string &what, uint32_t hart, uint32_t pc, uint32_t addr)
@@ -135,6 +136,8 @@ void Cluster::step_hart(uint32_t index)
     }
     default: break;
     }
+    if (in.cost == Class::jump && !watch.calls.empty())
+        watch.jumped(index, pc + in.bytes, core.pc, now);
     const uint32_t extra = extra_cycles(in.cost, false);
     hart.ready_at = now + 1 + extra;
     hart.cycles.multicycle += extra;
@@ -152,6 +155,8 @@ void Cluster::access(uint32_t index, const Insn &in)
         if (within(m.addr, TDCO_L1_BASE, TDCO_STACK_BYTES * HARTS) &&
             (m.addr - TDCO_L1_BASE) / TDCO_STACK_BYTES != index)
             return stop("stack overflow, or access to another core's stack", index, pc, m.addr);
+        if (const char *wrong = watch.accessed(index, m.addr, m.bytes, m.write); *wrong)
+            return stop(wrong, index, pc, m.addr);
         const uint32_t byte = m.addr & 3;
         Port &port = tcdm.ports[index];
         port = {true, m.write, false, uint8_t(((1u << m.bytes) - 1) << byte), m.addr & ~3u, m.data << 8 * byte, 0, 0};
@@ -194,9 +199,9 @@ void Cluster::access_peripheral(uint32_t index, uint32_t pc)
     } else if (within(m.addr, TDCO_ENGINE_BASE, TDCO_ENGINE_SIZE)) {
         hart.wait = Wait::engine; // taken when the register port is free
     } else if (within(m.addr, TDCO_DMA_BASE, TDCO_DMA_SIZE)) {
-        if (m.write)
-            dma.store(index, m.addr - TDCO_DMA_BASE, m.data, now, fault);
-        else
+        if (m.write && dma.store(index, m.addr - TDCO_DMA_BASE, m.data, now, fault))
+            watch.transfer_pushed(dma.newest(), fault);
+        if (!m.write)
             value = dma.load(index, m.addr - TDCO_DMA_BASE);
     } else if (within(m.addr, TDCO_L3_DMA_BASE, TDCO_L3_DMA_SIZE)) {
         if (m.write)
@@ -227,6 +232,7 @@ void Cluster::wake(uint32_t index)
     hart.core.finish_load(events.take(index, hart.wait_offset));
     hart.ready_at = now + TDCO_EVENT_WAKEUP_CYCLES;
     hart.cycles.asleep += hart.ready_at - hart.wait_since;
+    watch.slept(index, hart.wait_since, hart.ready_at);
 }
 
 void Cluster::finish_l1(uint32_t index)
@@ -252,6 +258,8 @@ void Cluster::step_engine()
         if (engine_user != NO_HART) {
             const MemoryAccess &m = harts[engine_user].core.access;
             engine->access = {true, m.write, m.addr - TDCO_ENGINE_BASE, m.data};
+            if (m.write)
+                watch.engine_written(engine->access.offset, m.data, now, fault);
         }
     }
     if (engine->active() || engine->access.valid)
@@ -286,10 +294,16 @@ void Cluster::step()
         engine->access.valid = false;
         engine_user = NO_HART;
     }
-    if (engine->event)
+    if (engine->event) {
         events.send(TDCO_EVENT_ENGINE, EventUnit::ALL);
-    if (dma.finish(l2))
-        events.send(TDCO_EVENT_DMA, EventUnit::ALL);
+        watch.job_ended(now);
+    }
+    dma.finish(l2, ended);
+    for (const Transfer &transfer : ended) {
+        watch.transfer_ended(transfer, now);
+        if (transfer.event)
+            events.send(TDCO_EVENT_DMA, EventUnit::ALL);
+    }
     if (l3_dma.finish(now, l2, l3, fault))
         events.send(TDCO_EVENT_L3_DMA, EventUnit::ALL);
     if (fault.raised() && fault.hart != NO_HART && fault.pc == 0)

@@ -6,6 +6,7 @@
 #include "dma.hpp"
 #include "engine_device.hpp"
 #include "event_unit.hpp"
+#include "watch.hpp"
 
 namespace soc {
 
@@ -58,6 +59,7 @@ struct Cluster {
     L3Dma l3_dma;
     std::unique_ptr<EngineDevice> engine = make_engine(now, tcdm, fault);
     std::vector<Hart> harts;
+    Watch watch;
     Cache shared_cache{TDCO_ICACHE_L1_BYTES};
     bool cache_enabled = false;
     uint32_t code_base = 0;
@@ -71,6 +73,7 @@ struct Cluster {
   private:
     uint32_t engine_user = NO_HART; // hart whose register access is under way
     uint64_t engine_awake_until = 0;
+    std::vector<Transfer> ended;
 
     void step();
     void step_hart(uint32_t index);

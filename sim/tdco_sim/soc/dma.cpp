@@ -21,17 +21,17 @@ uint32_t Dma::load(uint32_t hart, uint32_t offset)
     return 0xFFFFFFFF;
 }
 
-void Dma::store(uint32_t hart, uint32_t offset, uint32_t value, uint64_t now, Fault &fault)
+bool Dma::store(uint32_t hart, uint32_t offset, uint32_t value, uint64_t now, Fault &fault)
 {
     if (offset == TDCO_DMA_STATUS) {
         allocated &= ~value | busy;
-        return;
+        return false;
     }
     uint32_t *w = words[hart];
     w[count[hart]++] = value;
     const bool two_d = w[0] & TDCO_DMA_COMMAND_2D;
     if (count[hart] < (two_d ? 5u : 3u))
-        return;
+        return false;
     count[hart] = 0;
     Transfer t{};
     t.bytes = w[0] & TDCO_DMA_COMMAND_LENGTH_MASK;
@@ -50,7 +50,10 @@ void Dma::store(uint32_t hart, uint32_t offset, uint32_t value, uint64_t now, Fa
     } else {
         busy |= 1u << t.counter;
         channels[!t.to_l1].queue.push_back(t);
+        pushed_to_l1 = t.to_l1;
+        return true;
     }
+    return false;
 }
 
 // Puts the next word of the running transfer on `port`; false if none is left.
@@ -111,9 +114,9 @@ void Dma::request(uint64_t now, const Memory &l2, Fault &fault)
     busy_cycles += busy_now;
 }
 
-bool Dma::finish(Memory &l2)
+void Dma::finish(Memory &l2, std::vector<Transfer> &ended)
 {
-    bool event = false;
+    ended.clear();
     for (Channel &channel : channels) {
         if (!channel.running)
             continue;
@@ -136,13 +139,12 @@ bool Dma::finish(Memory &l2)
                     }
         }
         if (channel.left == 0 && !flying) {
-            event |= channel.queue.front().event;
+            ended.push_back(channel.queue.front());
             busy &= ~(1u << channel.queue.front().counter);
             channel.queue.pop_front();
             channel.running = false;
         }
     }
-    return event;
 }
 
 uint64_t Dma::next_cycle() const

@@ -32,11 +32,13 @@ struct Dma {
 
     // The register interface of a hart; a fault names what is wrong with a command.
     uint32_t load(uint32_t hart, uint32_t offset);
-    void store(uint32_t hart, uint32_t offset, uint32_t value, uint64_t now, Fault &fault);
+    // True if this store completed a command, which is then the last of its channel.
+    bool store(uint32_t hart, uint32_t offset, uint32_t value, uint64_t now, Fault &fault);
+    const Transfer &newest() const { return channels[!pushed_to_l1].queue.back(); }
 
     void request(uint64_t now, const Memory &l2, Fault &fault);   // before the arbitration
-    // After it; true if a transfer that wants an event ended.
-    bool finish(Memory &l2);
+    // After it; `ended` gets the transfers that did.
+    void finish(Memory &l2, std::vector<Transfer> &ended);
     bool idle() const { return channels[0].queue.empty() && channels[1].queue.empty(); }
     uint64_t next_cycle() const; // before it nothing happens, unless a channel runs
 
@@ -47,6 +49,7 @@ struct Dma {
     uint32_t busy = 0, allocated = 0; // counters, as bits
     uint32_t words[HARTS][5] = {}, count[HARTS] = {}, counter[HARTS] = {};
     Channel channels[2];
+    bool pushed_to_l1 = false;
 
     bool assign(Channel &channel, uint32_t port, const Memory &l2, Fault &fault);
 };

@@ -15,7 +15,9 @@ from ..host import _as_stored, _place, _split, _steps, description, read_state
 from ..result import RunResult
 from .elf import read_elf
 from .firmware import build_program
-from .simulator import Simulator, describe
+from .program import Tables, read_tables
+from .simulator import Simulator, Stop, describe
+from .trace import profile, write_perfetto
 
 L2_BASE = MEMORY_MAP["l2"].base
 LIMIT_CYCLES = 2_000_000_000
@@ -28,12 +30,14 @@ def run(
     state: Mapping[str, np.ndarray] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     limit_cycles: int = LIMIT_CYCLES,
+    trace: Path | None = None,
 ) -> RunResult:
     """Runs the program in ``out_dir`` once per entry of ``inputs`` [steps, ...], once if it has none.
 
     ``verilog`` (top module redmule) is the engine; without it, the golden one: bit-exact results, the array's own
     cycles, no memory traffic. ``state`` replaces initial state by name. ``on_progress`` is called with (steps done,
-    steps). ``limit_cycles`` ends a step that runs away.
+    steps). ``limit_cycles`` ends a step that runs away. ``trace`` is a file to write for Perfetto; with it, stats get
+    ``profile``: cycles by kernel and by node.
 
     Raises:
         SimError: if an input does not fit the program, the firmware does not build, or a step stops with a fault; what
@@ -42,6 +46,7 @@ def run(
     document = description(out_dir)
     cfg = HwConfig(**document["hw"])
     elf = read_elf(build_program(out_dir, cfg))
+    tables = read_tables(elf, out_dir / "program.c")
     inputs = inputs or {}
     steps = _steps(document, inputs)
     image = bytearray((out_dir / document["image"]).read_bytes())
@@ -54,6 +59,9 @@ def run(
     step_cycles: list[int] = []
     with Simulator(cfg, elf, verilog) as sim:
         sim.write(L2_BASE, bytes(image))
+        sim.watch_calls([(c.kernel, [(b.addr, b.bytes) for b in tables.buffers_of(c)]) for c in tables.calls])
+        if trace:
+            sim.trace()
         for step in range(steps):
             for spec in document["inputs"]:
                 sim.write(spec["addr"], feed[spec["name"]][step].tobytes())
@@ -61,9 +69,7 @@ def run(
             sim.start()
             stop = sim.run(limit_cycles)
             if stop.exit_code != 0:
-                said = f"; it printed: {sim.output.strip()}" if sim.output else ""
-                reason = describe(stop, elf, cfg.cores) if stop.exit_code is None else f"exit code {stop.exit_code}"
-                raise SimError(reason + said, f"{out_dir}, step {step}")
+                raise SimError(_reason(sim, stop, tables), f"{out_dir}, step {step}")
             step_cycles.append(sim.stats["cycles"] - before)
             parts = [sim.read(spec["addr"], spec["bytes"]) for spec in document["outputs"]]
             outputs.append(np.frombuffer(b"".join(parts), np.uint8))
@@ -71,7 +77,24 @@ def run(
                 on_progress(step + 1, steps)
         final = read_state(out_dir, sim.read(L2_BASE, cfg.l2_bytes))
         stats = _stats(sim, steps, step_cycles, time.perf_counter() - began)
+        if trace:
+            write_perfetto(trace, sim.events, tables, cfg)
+            stats["profile"] = profile(sim.events, tables, cfg)
     return RunResult(_split(document["outputs"], np.stack(outputs)), final, stats)
+
+
+def _reason(sim: Simulator, stop: Stop, tables: Tables) -> str:
+    """What stopped the run, where, in which command and tensor, and what the firmware printed."""
+    if stop.exit_code is None:
+        command = sim.read_word("tdco_command_index")
+        parts = [describe(stop, sim.elf, sim.cfg.cores), f"the controller had issued command {command}"]
+        if name := tables.buffer_at(stop.addr, command):
+            parts.append(f"the address is in {name}")
+    else:
+        parts = [f"exit code {stop.exit_code}"]
+    if sim.output:
+        parts.append(f"it printed: {sim.output.strip()}")
+    return "; ".join(parts)
 
 
 def _stats(sim: Simulator, steps: int, step_cycles: list[int], seconds: float) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,7 @@ from .elf import Elf, Symbol
 from .lines import source_line
 
 HERE = Path(__file__).parent
-SOURCES = ("api", "cluster", "core", "decode", "memory", "dma", "event_unit")
+SOURCES = ("api", "cluster", "core", "decode", "memory", "dma", "event_unit", "watch")
 FLAGS = (
     "-std=gnu++20",
     "-O3",
@@ -57,7 +58,7 @@ def build(cfg: HwConfig, verilog: str | None = None) -> Path:
     objects = compile_objects("soc-rtl", [*sources, HERE / "engine_rtl.cpp"], flags, includes, headers)
 
     def make(directory: Path) -> None:
-        libraries = [model / "libVredmule.a", model / "libverilated.a", "-lpthread"]
+        libraries: list[str | Path] = [model / "libVredmule.a", model / "libverilated.a", "-lpthread"]
         run_tool(["g++", "-shared", *objects, *libraries, "-o", directory / "soc.so"], "linking the simulator")
 
     return cached("soc-rtl", ["link", str(model), *map(str, objects)], make) / "soc.so"
@@ -74,6 +75,16 @@ class Stop:
     addr: int = 0
 
 
+@dataclass(frozen=True)
+class TraceEvent:
+    """The ``index``-th happening on a track (watch.hpp), from cycle ``start`` to ``end``."""
+
+    track: int
+    index: int
+    start: int
+    end: int
+
+
 class Simulator:
     """A cluster with ``elf`` loaded and the engine of ``verilog``, or else the golden one.
 
@@ -86,6 +97,7 @@ class Simulator:
         for name in ("output", "fault"):
             getattr(self.library, f"tdco_soc_{name}").restype = ctypes.c_char_p
         self.library.tdco_soc_open.restype = ctypes.c_void_p
+        self.library.tdco_soc_trace_events.restype = ctypes.c_void_p
         for name in ("exit_code", "register"):
             getattr(self.library, f"tdco_soc_{name}").restype = ctypes.c_uint32
         self.handle = ctypes.c_void_p(self.library.tdco_soc_open())
@@ -139,6 +151,25 @@ class Simulator:
         self.library.tdco_soc_fault_place(self.handle, place)
         what = self.library.tdco_soc_fault(self.handle).decode()
         return Stop(None, what, None if place[0] == NO_HART else place[0], place[1], place[2])
+
+    def watch_calls(self, calls: Sequence[tuple[int, Sequence[tuple[int, int]]]]) -> None:
+        """Follows the cores through the program's kernel calls: (entry, [(address, bytes) it may access]) of each."""
+        records = bytearray()
+        for kernel, ranges in calls:
+            flat = [value for pair in ranges for value in pair]
+            records += struct.pack("<18I", kernel, len(ranges), *flat, *([0] * (16 - len(flat))))
+        self.library.tdco_soc_watch_calls(self.handle, bytes(records), len(calls))
+
+    def trace(self) -> None:
+        """From now on records what happens; see :attr:`events`."""
+        self.library.tdco_soc_trace(self.handle, 1)
+
+    @property
+    def events(self) -> list[TraceEvent]:
+        count = ctypes.c_uint64()
+        start = self.library.tdco_soc_trace_events(self.handle, ctypes.byref(count))
+        data = ctypes.string_at(start, 24 * count.value) if count.value else b""
+        return [TraceEvent(*row) for row in struct.iter_unpack("<IIQQ", data)]
 
     @property
     def output(self) -> str:

@@ -22,8 +22,10 @@ typedef struct {
 static struct {
     slot slots[SLOTS];
     volatile uint32_t posted, done; /* kernel calls, since the start */
-    volatile uint32_t command;      /* for whoever looks at a stopped run */
 } work TDCO_L1_DATA;
+
+/* The command issued last, for whoever looks at a stopped run. */
+volatile uint32_t tdco_command_index TDCO_L1_DATA;
 
 /* The controller's own. */
 static struct {
@@ -48,7 +50,7 @@ void tdco_port_begin(const tdco_program *program)
 void tdco_port_command(const tdco_program *program, uint32_t index)
 {
     (void)program;
-    work.command = index;
+    tdco_command_index = index;
 }
 
 static void wait_copies(uint32_t count)

@@ -1,0 +1,107 @@
+"""A compiled program's tables, read back from its firmware: commands, kernel calls, buffers."""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from .elf import Elf
+
+COPY, GEMM, CALL = range(3)
+MAX_PTRS = 8
+TABLES = ("copies", "jobs", "calls")
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A planned buffer, live from command ``first`` to ``last``."""
+
+    addr: int
+    bytes: int
+    first: int
+    last: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """A kernel call: the kernel's symbol and entry, its pointers, and the command that starts it."""
+
+    symbol: str
+    kernel: int
+    pointers: tuple[int, ...]
+    command: int
+
+
+@dataclass(frozen=True)
+class Tables:
+    """``nodes``: for copies, jobs and calls, the graph node of each ("7 Relu relu"), empty where it is not known."""
+
+    calls: tuple[Call, ...]
+    jobs: tuple[tuple[int, int, int], ...]
+    transfers: tuple[tuple[int, bool], ...]
+    buffers: tuple[Buffer, ...]
+    nodes: tuple[tuple[str, ...], ...]
+
+    def buffers_of(self, call: Call) -> list[Buffer]:
+        """The buffers live at the call that its pointers lie in."""
+        live = [b for b in self.buffers if b.first <= call.command <= b.last]
+        held = [next((b for b in live if b.addr <= p < b.addr + b.bytes), None) for p in call.pointers if p]
+        return [b for b in held if b]
+
+    def buffer_at(self, addr: int, command: int) -> str:
+        """The name of the buffer at ``addr`` around ``command``; empty if there is none."""
+        holding = [b for b in self.buffers if b.addr <= addr < b.addr + b.bytes]
+        live = [b for b in holding if b.first <= command <= b.last]
+        return (live or holding)[-1].name if holding else ""
+
+
+def read_tables(elf: Elf, source: Path) -> Tables:
+    """The tables of ``tdco_prog`` in ``elf``; ``source`` is the program.c they were compiled from."""
+
+    def read(addr: int, size: int) -> bytes:
+        for segment in elf.segments:
+            if segment.addr <= addr < segment.addr + segment.bytes:
+                data = segment.data + bytes(segment.bytes - len(segment.data))
+                return data[addr - segment.addr : addr - segment.addr + size]
+        raise ValueError(f"0x{addr:08X} is in no segment of {elf.path}")
+
+    def rows(addr: int, count: int, layout: str) -> list[tuple[int, ...]]:
+        return list(struct.iter_unpack("<" + layout, read(addr, count * struct.calcsize("<" + layout))))
+
+    def text(addr: int) -> str:
+        return read(addr, 256).split(b"\0")[0].decode()
+
+    head = struct.unpack("<11I", read(elf.addresses["tdco_prog"], 44))
+    commands, copies, jobs, calls, buffers, n_commands, n_copies, n_jobs, n_calls, n_buffers, _ = head
+    starts = {(kind, index): i for i, (kind, index) in enumerate(rows(commands, n_commands, "BxH6x"))}
+    names = {symbol.addr: symbol.name for symbol in elf.symbols if symbol.is_function}
+    return Tables(
+        calls=tuple(
+            Call(names.get(row[0], hex(row[0])), row[0], row[1:], starts[CALL, i])
+            for i, row in enumerate(rows(calls, n_calls, f"I{MAX_PTRS}I64x"))
+        ),
+        jobs=tuple((m, n, k) for m, n, k in rows(jobs, n_jobs, "32xHHH2x")),
+        transfers=tuple(
+            (row_bytes * count, bool(to_l1)) for row_bytes, count, to_l1 in rows(copies, n_copies, "8xII4xI")
+        ),
+        buffers=tuple(Buffer(at, size, a, z, text(name)) for at, size, a, z, name in rows(buffers, n_buffers, "IIHHI")),
+        nodes=tuple(_nodes(source, table) for table in TABLES),
+    )
+
+
+def _nodes(source: Path, table: str) -> tuple[str, ...]:
+    """The node of each entry of a table in program.c, where a comment line names it above its entries."""
+    node, nodes, inside = "", [], False
+    for line in source.read_text().splitlines():
+        if re.match(rf"static const \w+ {table}\[", line):
+            inside = True
+        elif inside and line.startswith("};"):
+            break
+        elif inside and (comment := re.match(r"\s*/\* (.*) \*/$", line)):
+            node = comment[1]
+        elif inside and line.lstrip().startswith("{"):
+            nodes.append(node)
+    return tuple(nodes)

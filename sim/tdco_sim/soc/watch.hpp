@@ -1,0 +1,75 @@
+// Watches a run: who uses which bytes of L1 while transfers and jobs are under way, which kernel a core is in, and, on
+// request, what happened when.
+#ifndef TDCO_SOC_WATCH_HPP
+#define TDCO_SOC_WATCH_HPP
+
+#include <deque>
+
+#include "dma.hpp"
+#include "job.hpp"
+
+namespace soc {
+
+// How many users read and write each byte of L1.
+struct Uses {
+    std::vector<uint8_t> readers = std::vector<uint8_t>(TDCO_L1_SIZE), writers = std::vector<uint8_t>(TDCO_L1_SIZE);
+
+    void add(uint32_t addr, uint32_t bytes, bool write, int change);
+    void add(const tdco::Job &job, int change);
+    // True where an access of [addr, addr + bytes) and a user are not both readers.
+    bool conflict(uint32_t addr, uint32_t bytes, bool write) const;
+    bool conflict(const tdco::Job &job, uint32_t &where) const;
+};
+
+// A kernel call of the program: its entry and the buffers its pointers lie in.
+struct KernelCall {
+    uint32_t kernel, ranges;
+    struct {
+        uint32_t addr, bytes;
+    } range[8];
+};
+
+// Tracks: 0..HARTS-1 kernels on a core (index: call), then sleep of each core, then these.
+constexpr uint32_t TRACK_SLEEP = HARTS, TRACK_ENGINE = 2 * HARTS, TRACK_TO_L1 = TRACK_ENGINE + 1,
+                   TRACK_FROM_L1 = TRACK_ENGINE + 2, TRACK_L3 = TRACK_ENGINE + 3;
+
+struct TraceEvent {
+    uint32_t track, index; // index: the how-manieth of its kind
+    uint64_t start, end;
+};
+
+struct Watch {
+    std::vector<KernelCall> calls; // empty: kernels are not followed
+    std::vector<TraceEvent> trace;
+    bool tracing = false;
+
+    void restart(); // a new step
+
+    void transfer_pushed(const Transfer &transfer, Fault &fault);
+    void transfer_ended(const Transfer &transfer, uint64_t now);
+    void engine_written(uint32_t offset, uint32_t value, uint64_t now, Fault &fault);
+    void job_ended(uint64_t now);
+    void jumped(uint32_t hart, uint32_t from_next, uint32_t to, uint64_t now);
+    void slept(uint32_t hart, uint64_t start, uint64_t end);
+    // What is wrong with a core's access to L1; empty: nothing.
+    const char *accessed(uint32_t hart, uint32_t addr, uint32_t bytes, bool write) const;
+
+  private:
+    struct InFlight {
+        tdco::Job job;
+        uint64_t pushed;
+        bool unordered; // no later job waits for it
+    };
+    struct Position {
+        uint32_t call = 0, return_to = 0; // calls finished; inside one unless return_to is 0
+        uint64_t entered = 0;
+    } at[HARTS];
+    Uses dma, engine, unordered;
+    std::deque<InFlight> jobs;
+    uint32_t words[TDCO_JOB_WORDS] = {};
+    uint32_t jobs_ended = 0, transfers_ended[2] = {};
+    uint64_t last_job_end = 0;
+};
+
+} // namespace soc
+#endif
