@@ -168,10 +168,13 @@ def _steps(document: Mapping[str, Any], inputs: Mapping[str, np.ndarray]) -> int
 
 
 def _as_stored(spec: Spec, array: np.ndarray, leading: tuple[int, ...]) -> np.ndarray:
+    """``array`` [*leading, *shape] in the order of its elements in memory; a stored tensor has no gaps."""
     shape = (*leading, *spec["shape"])
     if array.shape != shape:
         raise SimError(f"must have shape {list(shape)}, not {list(array.shape)}", str(spec["name"]))
-    return np.ascontiguousarray(array, DTYPES[spec["dtype"]])
+    order = sorted(range(len(spec["shape"])), key=lambda axis: -spec["strides"][axis])
+    axes = (*range(len(leading)), *(len(leading) + axis for axis in order))
+    return np.ascontiguousarray(array.transpose(axes), DTYPES[spec["dtype"]])
 
 
 def _place(image: bytearray, spec: Spec, array: np.ndarray) -> None:

@@ -50,7 +50,16 @@ const tdco_program tdco_prog = {{commands, copies, jobs, calls, buffers, 7, 4, 1
 
 def tensor(name: str, addr: int, *shape: int) -> dict[str, object]:
     size = 2 * int(np.prod(shape))
-    return {"name": name, "source": name, "dtype": "f16", "shape": shape, "addr": addr, "bytes": size}
+    strides = [int(np.prod(shape[axis + 1 :])) for axis in range(len(shape))]
+    return {
+        "name": name,
+        "source": name,
+        "dtype": "f16",
+        "shape": shape,
+        "strides": strides,
+        "addr": addr,
+        "bytes": size,
+    }
 
 
 def write(out: Path, cfg: HwConfig, w: np.ndarray, **changes: int) -> Path:
