@@ -1,4 +1,4 @@
-/* For test programs: time a piece of code on a hart, warm. Results go to `result`, which the test reads by its symbol. */
+/* For test programs: time a piece of code on a hart, warm. Results go to `result`, which the test reads by symbol. */
 #ifndef MICRO_H
 #define MICRO_H
 

@@ -217,6 +217,64 @@ def test_fault_names_core_function_and_line(name: str, tmp_path: Path) -> None:
         assert "test.c:" in why
 
 
+ENGINE = """
+    static void job(uint32_t x, uint32_t z, uint32_t flags)
+    {
+        const uint32_t l1 = TDCO_L1_BASE + TDCO_L1_RESERVED_BYTES, words[TDCO_JOB_WORDS]
+            = {l1 + x, l1 + 0x200, 0, l1 + z, 16, 16, 0, 16, 8 << 16 | 8, flags << 16 | 8};
+        for (uint32_t i = 0; i < TDCO_JOB_WORDS; i++)
+            *tdco_reg(TDCO_ENGINE_BASE + TDCO_REG_X_ADDR + 4 * i) = words[i];
+        *tdco_reg(TDCO_ENGINE_BASE + TDCO_REG_TRIGGER) = 0;
+    }
+    void tdco_start(uint32_t hart)
+    {
+        volatile uint32_t *const l1 = (volatile uint32_t *)(TDCO_L1_BASE + TDCO_L1_RESERVED_BYTES);
+        if (hart == TDCO_CORES) {
+            cache_on();
+            for (uint32_t i = 0; i < 0x400 / 4; i++)
+                l1[i] = 0x3C003C00;
+            BODY
+            while (*tdco_reg(TDCO_ENGINE_BASE + TDCO_REG_STATUS))
+                tdco_wait_event(TDCO_EVENT_ENGINE);
+            result[0] = l1[0x100 / 4];
+            result[1] = l1[0x300 / 4];
+            tdco_exit(0);
+        }
+        for (;;)
+            tdco_wait_event(TDCO_EVENT_WORK);
+    }
+"""
+
+
+def test_dependent_jobs_need_the_after_flag(tmp_path: Path) -> None:
+    chain = "job(0, 0x100, 0); job(0x100, 0x300, FLAG);"
+    stop, why, result = run(ENGINE.replace("BODY", chain.replace("FLAG", "TDCO_JOB_AFTER")), tmp_path)
+    assert stop.exit_code == 0, why
+    assert result[:2] == [0x48004800, 0x54005400]  # 8 and 64
+    stop, why, _ = run(ENGINE.replace("BODY", chain.replace("FLAG", "0")), tmp_path)
+    assert "without the AFTER flag" in why
+    assert "controller" in why and "test.c:" in why
+
+
+HAZARDS = {
+    "job(0, 0x100, 0); l1[0x100 / 4] = 1;": "store to bytes an engine job under way uses",
+    "job(0, 0x100, 0); result[2] = l1[0x100 / 4];": "load of bytes an engine job under way writes",
+    "job(0, 0x100, 0); l1[0] = 1;": "store to bytes an engine job under way uses",
+    "tdco_dma_start((uint32_t)l1, TDCO_L2_BASE, 256, 1, 0, 0); l1[0] = 1;": "store to bytes a DMA transfer",
+    "tdco_dma_start((uint32_t)l1, TDCO_L2_BASE, 1024, 1, 0, 0); job(0x80, 0x80, 0);": "engine job on bytes a DMA",
+    "job(0, 0x100, 0); job(0x100, 0x300, TDCO_JOB_AFTER);"
+    "tdco_dma_start((uint32_t)l1 + 0x300, TDCO_L2_BASE, 8, 1, 0, 0);": "DMA transfer of bytes an engine job under way uses",
+    "tdco_dma_start((uint32_t)l1, TDCO_L2_BASE + TDCO_L2_SIZE - 4, 256, 1, 0, 0);": "DMA transfer leaves L2",
+}
+
+
+@pytest.mark.parametrize("body", HAZARDS)
+def test_two_users_of_the_same_bytes_are_found(body: str, tmp_path: Path) -> None:
+    stop, why, _ = run(ENGINE.replace("BODY", body), tmp_path)
+    assert stop.exit_code is None
+    assert HAZARDS[body] in why
+
+
 def test_deadlock_is_found(tmp_path: Path) -> None:
     stop, why, _ = run("void tdco_start(uint32_t hart) { (void)hart; for (;;) tdco_wait_event(0); }", tmp_path)
     assert stop.exit_code is None

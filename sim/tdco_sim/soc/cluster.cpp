@@ -148,7 +148,7 @@ void Cluster::access(uint32_t index, const Insn &in)
 {
     Hart &hart = harts[index];
     const MemoryAccess &m = hart.core.access;
-    const uint32_t pc = hart.core.pc - in.bytes;
+    const uint32_t pc = hart.access_pc = hart.core.pc - in.bytes;
     if (m.addr & (m.bytes - 1u))
         return stop(std::string("misaligned ") + (m.write ? "store" : "load"), index, pc, m.addr);
     if (within(m.addr, TDCO_L1_BASE, TDCO_L1_SIZE)) {
@@ -260,6 +260,8 @@ void Cluster::step_engine()
             engine->access = {true, m.write, m.addr - TDCO_ENGINE_BASE, m.data};
             if (m.write)
                 watch.engine_written(engine->access.offset, m.data, now, fault);
+            if (fault.raised() && fault.hart == NO_HART)
+                fault.hart = engine_user, fault.pc = harts[engine_user].access_pc;
         }
     }
     if (engine->active() || engine->access.valid)
@@ -307,7 +309,7 @@ void Cluster::step()
     if (l3_dma.finish(now, l2, l3, fault))
         events.send(TDCO_EVENT_L3_DMA, EventUnit::ALL);
     if (fault.raised() && fault.hart != NO_HART && fault.pc == 0)
-        fault.pc = harts[fault.hart].core.pc;
+        fault.pc = harts[fault.hart].access_pc;
 }
 
 // The first cycle after `now` in which anything can happen.

@@ -40,6 +40,7 @@ struct Hart {
     bool fetched = false;            // the instruction at pc is there
     uint8_t loaded = 0;              // register the instruction before loaded
     uint64_t wait_since = 0;
+    uint32_t access_pc = 0;          // of the last load or store
     HartCycles cycles{};
 
     explicit Hart(uint32_t cache_bytes) : l0(cache_bytes) {}
