@@ -126,8 +126,11 @@ def _reference(model: Model, batch: int | None) -> dict[str, bytes]:
         return {MODEL_ONNX: model.onnx.SerializeToString()}
     import torch
 
+    from .torch_export import evaluating
+
     assert model.module is not None and model.example is not None
     example = model.example if batch is None else model.example[:1].repeat(batch, *[1] * (model.example.dim() - 1))
     file = io.BytesIO()
-    torch.export.save(torch.export.export(model.module, (example,)), file)
+    with evaluating(model.module):
+        torch.export.save(torch.export.export(model.module, (example,)), file)
     return {MODEL_PT2: file.getvalue()}

@@ -52,7 +52,7 @@ def export(module: nn.Module, example: Tensor) -> Exported:
     """
     tensors = {name: t.detach() for name, t in (*module.named_parameters(), *module.named_buffers())}
     name = type(module).__name__
-    with _evaluating(module), _quiet():
+    with evaluating(module), _quiet():
         try:
             program = torch.onnx.export(
                 _Functional(module).eval(),
@@ -88,7 +88,7 @@ def _scope(node: onnx.NodeProto) -> str:
 
 
 @contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
+def evaluating(module: nn.Module) -> Iterator[None]:
     """Eval mode inside, the previous mode of every submodule afterwards."""
     modes = {m: m.training for m in module.modules()}
     module.eval()

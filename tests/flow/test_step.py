@@ -1,0 +1,137 @@
+"""Whole training steps: compiled, run on the host with the golden engine, compared with PyTorch fp32."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tdco import data, zoo
+from tdco.pipeline import compile_model, reference_steps
+from tdco.reference import UpdateError, compare_updates
+from tdco_sim import golden, host
+from tdco_sim.result import RunResult
+from tdco_spec import get_config
+
+CFG = get_config("rm_12x4")
+MODELS = Path(__file__).parent / "models.py"
+
+
+def document(out: Path) -> dict[str, Any]:
+    return dict(json.loads((out / "program.json").read_text()))
+
+
+def digit_inputs(out: Path, steps: int = 1) -> dict[str, np.ndarray]:
+    """Tilted digits as the inputs of a CCT-2 step."""
+    digits = data.load("digits", 30)
+    image, label = document(out)["inputs"]
+    return {image["name"]: digits.train_images[:steps, None], label["name"]: digits.train_labels[:steps, None]}
+
+
+def noise_inputs(out: Path) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    image, label = document(out)["inputs"]
+    x = rng.standard_normal((1, *image["shape"])).astype(np.float16)
+    return {image["name"]: x, label["name"]: rng.integers(0, 10, (1, *label["shape"])).astype(np.int32)}
+
+
+def run(out: Path, inputs: dict[str, np.ndarray]) -> RunResult:
+    return host.run(out, golden.build(CFG), inputs=inputs)
+
+
+def update_error(out: Path, inputs: dict[str, np.ndarray], result: RunResult) -> UpdateError:
+    before = host.initial_state(out)
+    masters = [s for s in document(out)["state"] if s["name"].endswith(".master")]
+    got = {s["source"]: result.state[s["name"]] - before[s["name"]] for s in masters}
+    image, label = inputs.values()
+    return compare_updates(got, reference_steps(out, document(out)["train"], image, label)[1])
+
+
+@pytest.fixture(scope="module")
+def lp(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """CCT-2 linear probing, compiled."""
+    out = tmp_path_factory.mktemp("lp") / "out"
+    compile_model(zoo.load("zoo:cct2"), "lp", CFG, out)
+    return out
+
+
+@pytest.mark.parametrize("pretrained", [True, False], ids=["pretrained", "fresh"])
+@pytest.mark.parametrize(
+    ("strategy", "trainable", "mflop"), [("lp", 1_290, 70.69), ("ft1", 99_723, 93.82), ("ft2", 198_027, 123.18)]
+)
+def test_update_is_torchs_within_fp16(
+    tmp_path: Path, strategy: str, trainable: int, mflop: float, pretrained: bool
+) -> None:
+    out = tmp_path / "out"
+    doc = compile_model(zoo.load("zoo:cct2", pretrained), strategy, CFG, out)
+    assert sum(doc["train"]["trainable"].values()) == trainable
+    assert doc["stats"]["flop"] == 2 * doc["stats"]["macs"] == pytest.approx(mflop * 1e6, abs=5e3)
+    assert doc["stats"]["l1_peak_bytes"] <= CFG.l1_bytes and doc["stats"]["l2_peak_bytes"] <= CFG.l2_bytes
+    assert not doc["train"]["copies_inserted"]
+    assert doc["stats"]["c_lines"] <= 4000 and doc["stats"]["c_bytes"] <= 300_000
+    inputs = digit_inputs(out)
+    result = run(out, inputs)
+    assert result.stats["macs"] == doc["stats"]["macs"] and result.stats["jobs"] == doc["stats"]["gemm_jobs"]
+    error = update_error(out, inputs, result)
+    assert error.max_rel_error <= 0.02 and error.cosine >= 0.999
+    assert all(tensor.within(0.10) for tensor in error.tensors), error.tensors
+
+
+def test_compiling_twice_gives_the_same_bytes(lp: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    compile_model(zoo.load("zoo:cct2"), "lp", CFG, again)
+    names = sorted(p.relative_to(lp) for p in lp.rglob("*") if p.is_file() and p.suffix != ".pt2")
+    assert Path("program.c") in names and Path("l2.bin") in names
+    for name in names:
+        assert (lp / name).read_bytes() == (again / name).read_bytes(), name
+
+
+def test_only_the_compiled_program_computes(lp: Path, tmp_path: Path) -> None:
+    """A changed constant in the generated C changes the result."""
+    inputs = digit_inputs(lp)
+    right = run(lp, inputs)
+    text = (lp / "program.c").read_text()
+    match = re.search(r"\{tdco_sgd_f32, .*\{([0-9.e-]+)f\}\},", text)
+    assert match, "no learning rate in the SGD call"
+    corrupted = tmp_path / "corrupted"
+    corrupted.mkdir()
+    for file in lp.iterdir():
+        if file.is_file():
+            (corrupted / file.name).write_bytes(file.read_bytes())
+    (corrupted / "program.c").write_text(text[: match.start(1)] + "0.5" + text[match.end(1) :])
+    wrong = run(corrupted, inputs)
+    changed = {name for name in right.state if not np.array_equal(right.state[name], wrong.state[name])}
+    assert changed == {"fc.bias", "fc.bias.master"}
+
+
+def test_steps_learn(lp: Path) -> None:
+    """The same digit ten times: the loss falls at every step."""
+    inputs = {name: np.repeat(array, 10, axis=0) for name, array in digit_inputs(lp).items()}
+    losses = run(lp, inputs).outputs["loss"].ravel()
+    assert (np.diff(losses) < 0).all()
+
+
+@pytest.mark.parametrize("function", ["mlp", "cnn_head"])
+def test_a_users_python_model(tmp_path: Path, function: str) -> None:
+    out = tmp_path / "out"
+    compile_model(zoo.load(f"{MODELS}:{function}"), "train:fc*" if function == "cnn_head" else "train:*", CFG, out)
+    inputs = noise_inputs(out)
+    error = update_error(out, inputs, run(out, inputs))
+    assert error.max_rel_error <= 0.02 and error.cosine >= 0.999
+
+
+def test_a_users_onnx_model(tmp_path: Path) -> None:
+    import torch
+
+    module, example = zoo.load(f"{MODELS}:mlp").module, zoo.load(f"{MODELS}:mlp").example
+    assert module is not None and example is not None
+    file = tmp_path / "model.onnx"
+    torch.onnx.export(module.eval(), (example,), file, dynamo=True, verbose=False, external_data=False)
+    out = tmp_path / "out"
+    compile_model(zoo.load(str(file)), "train:3*", CFG, out, batch=4)
+    inputs = noise_inputs(out)
+    error = update_error(out, inputs, run(out, inputs))
+    assert error.max_rel_error <= 0.02 and error.cosine >= 0.999
