@@ -218,10 +218,11 @@ def test_fault_names_core_function_and_line(name: str, tmp_path: Path) -> None:
 
 
 ENGINE = """
+    static uint32_t k = 8;
     static void job(uint32_t x, uint32_t z, uint32_t flags)
     {
         const uint32_t l1 = TDCO_L1_BASE + TDCO_L1_RESERVED_BYTES, words[TDCO_JOB_WORDS]
-            = {l1 + x, l1 + 0x200, 0, l1 + z, 16, 16, 0, 16, 8 << 16 | 8, flags << 16 | 8};
+            = {l1 + x, l1 + 0x200, 0, l1 + z, 16, 16, 0, 16, 8 << 16 | 8, flags << 16 | k};
         for (uint32_t i = 0; i < TDCO_JOB_WORDS; i++)
             *tdco_reg(TDCO_ENGINE_BASE + TDCO_REG_X_ADDR + 4 * i) = words[i];
         *tdco_reg(TDCO_ENGINE_BASE + TDCO_REG_TRIGGER) = 0;
@@ -231,7 +232,7 @@ ENGINE = """
         volatile uint32_t *const l1 = (volatile uint32_t *)(TDCO_L1_BASE + TDCO_L1_RESERVED_BYTES);
         if (hart == TDCO_CORES) {
             cache_on();
-            for (uint32_t i = 0; i < 0x400 / 4; i++)
+            for (uint32_t i = 0; i < 0x800 / 4; i++)
                 l1[i] = 0x3C003C00;
             BODY
             while (*tdco_reg(TDCO_ENGINE_BASE + TDCO_REG_STATUS))
@@ -262,8 +263,7 @@ HAZARDS = {
     "job(0, 0x100, 0); l1[0] = 1;": "store to bytes an engine job under way uses",
     "tdco_dma_start((uint32_t)l1, TDCO_L2_BASE, 256, 1, 0, 0); l1[0] = 1;": "store to bytes a DMA transfer",
     "tdco_dma_start((uint32_t)l1, TDCO_L2_BASE, 1024, 1, 0, 0); job(0x80, 0x80, 0);": "engine job on bytes a DMA",
-    "job(0, 0x100, 0); job(0x100, 0x300, TDCO_JOB_AFTER);"
-    "tdco_dma_start((uint32_t)l1 + 0x300, TDCO_L2_BASE, 8, 1, 0, 0);": "DMA transfer of bytes an engine job under way uses",
+    "k = 64; job(0, 0x100, 0); tdco_dma_start((uint32_t)l1 + 0x100, TDCO_L2_BASE, 8, 1, 0, 0);": "of bytes an engine job",
     "tdco_dma_start((uint32_t)l1, TDCO_L2_BASE + TDCO_L2_SIZE - 4, 256, 1, 0, 0);": "DMA transfer leaves L2",
 }
 
