@@ -109,6 +109,9 @@ class Simulator:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
         self.library.tdco_soc_close(self.handle)
 
     def write(self, addr: int, data: bytes) -> None:

@@ -1,0 +1,87 @@
+"""One kernel call at a time on the cluster: its results and its cycles."""
+
+from __future__ import annotations
+
+import struct
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tdco_spec import MEMORY_MAP, HwConfig
+
+from ..errors import SimError
+from .elf import read_elf
+from .firmware import build_program
+from .program import MAX_PTRS
+from .simulator import Simulator, describe
+
+MAX_INTS, MAX_FLOATS = 12, 4
+LIMIT_CYCLES = 50_000_000
+PROGRAM = """\
+#include "tdco.h"
+#include "tdco_hw.h"
+
+tdco_call kernel_call[1]; /* the simulator's user fills it in */
+static const tdco_command commands[] = {{TDCO_CALL, 0, {0, 0, 0}}};
+const tdco_program tdco_prog = {commands, 0, 0, kernel_call, 0, 1, 0, 0, 1, 0, TDCO_CONFIG_HASH};
+"""
+
+
+class KernelRunner:
+    """A cluster with every kernel of sw/kernels in its firmware."""
+
+    def __init__(self, cfg: HwConfig) -> None:
+        with tempfile.TemporaryDirectory(prefix="tdco-") as folder:
+            (Path(folder) / "program.c").write_text(PROGRAM)
+            self.elf = read_elf(build_program(Path(folder), cfg))
+        self.cfg = cfg
+        self.sim = Simulator(cfg, self.elf)
+        self.sim.trace()
+        self.base = MEMORY_MAP["l1"].base + cfg.l1_reserved_bytes
+        self.room_bytes = cfg.l1_bytes - cfg.l1_reserved_bytes
+
+    def close(self) -> None:
+        self.sim.close()
+
+    def run(
+        self,
+        symbol: str,
+        memory: NDArray[np.uint8],
+        offsets: Sequence[int | None],
+        buffers: Sequence[tuple[int, int]],
+        ints: Sequence[int] = (),
+        floats: Sequence[float] = (),
+    ) -> int:
+        """Calls kernel ``symbol`` on ``memory``, the bytes of L1 behind the runtime's part, and updates it in place.
+
+        ``offsets`` are its pointers into ``memory``, ``buffers`` the (offset, bytes) it may touch. Returns the cycles
+        from the first core's entry to the last one's return; the instruction cache is cold.
+
+        Raises:
+            SimError: if there is no such kernel, ``memory`` is too large, or the call stops with a fault.
+        """
+        if symbol not in self.elf.addresses:
+            raise SimError("there is no such kernel", symbol)
+        if len(memory) > self.room_bytes:
+            raise SimError(f"{len(memory)} bytes of operands do not fit the {self.room_bytes} bytes of L1", symbol)
+        kernel, sim = self.elf.addresses[symbol], self.sim
+        pointers = [0 if at is None else self.base + at for at in offsets]
+        call = struct.pack(
+            f"<I{MAX_PTRS}I{MAX_INTS}i{MAX_FLOATS}f",
+            *(kernel, *pointers, *[0] * (MAX_PTRS - len(pointers))),
+            *(*ints, *[0] * (MAX_INTS - len(ints))),
+            *(*floats, *[0.0] * (MAX_FLOATS - len(floats))),
+        )
+        sim.watch_calls([(kernel, [(self.base + at, size) for at, size in buffers])])
+        seen = len(sim.events)
+        sim.start()
+        sim.write(self.base, memory.tobytes())
+        sim.write(self.elf.addresses["kernel_call"], call)
+        stop = sim.run(LIMIT_CYCLES)
+        if stop.exit_code != 0:
+            raise SimError(describe(stop, self.elf, self.cfg.cores), symbol)
+        memory[:] = np.frombuffer(sim.read(self.base, len(memory)), np.uint8)
+        spans = [event for event in sim.events[seen:] if event.track < self.cfg.cores]
+        return max(span.end for span in spans) - min(span.start for span in spans)
