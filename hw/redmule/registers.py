@@ -25,7 +25,7 @@ class Registers(wiring.Component):
     Members:
         cfg: the register port.
         trigger, illegal, job: commit the job registers; they break a rule.
-        clear: SOFT_CLEAR, in the cycle of the write.
+        clear: SOFT_CLEAR, in the cycle of the write. clearing: the engine is being cleared; nothing counts.
         full, count, next_id, running, busy: state of the queue; the engine.
         flags_set: events of STATUS_FLAGS. macs: multiply-accumulates to add.
         count_<c>: add one to counter <c>.
@@ -40,6 +40,7 @@ class Registers(wiring.Component):
                 "illegal": Out(1),
                 "job": Out(JOB),
                 "clear": Out(1),
+                "clearing": In(1),
                 "full": In(1),
                 "count": In(JOB_ID_BITS),
                 "next_id": In(JOB_ID_BITS),
@@ -80,7 +81,7 @@ class Registers(wiring.Component):
 
         flags = Signal(len(STATUS_FLAGS))
         written = Mux(write & at["FLAGS"], bus.wdata[: len(flags)], 0)
-        m.d.sync += flags.eq(Mux(self.clear, 0, (flags & ~written) | self.flags_set))
+        m.d.sync += flags.eq(Mux(self.clearing, 0, (flags & ~written) | self.flags_set))
 
         values: dict[str, Value] = {
             **job_words,
@@ -111,11 +112,11 @@ class Registers(wiring.Component):
         counters: dict[str, Value] = {}
         for name in COUNTED:
             counter = Signal(32, name=name)
-            with m.If(self.clear):
+            with m.If(self.clearing):
                 m.d.sync += counter.eq(0)
             with m.Elif(getattr(self, f"count_{name}")):
                 m.d.sync += counter.eq(counter + 1)
             counters[name.upper()] = counter
         macs = Signal(64)
-        m.d.sync += macs.eq(Mux(self.clear, 0, macs + self.macs))
+        m.d.sync += macs.eq(Mux(self.clearing, 0, macs + self.macs))
         return {**counters, "MACS_LO": macs[:32], "MACS_HI": macs[32:]}

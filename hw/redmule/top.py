@@ -49,7 +49,8 @@ class Engine(wiring.Component):
         # The queue is cleared at once, everything behind it a cycle later, when no job can reach it.
         clear_later = Signal()
         m.d.sync += clear_later.eq(clear)
-        m.d.comb += self.streamer.clear.eq(clear | clear_later)
+        clearing = clear | clear_later
+        m.d.comb += [self.streamer.clear.eq(clearing), self.registers.clearing.eq(clearing)]
         self.queue = JobQueue(hw)
         m.submodules.queue = ResetInserter(clear)(self.queue)
 

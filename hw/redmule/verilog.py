@@ -17,7 +17,7 @@ def emit(cfg: HwConfig) -> str:
 def emit_fma(cfg: HwConfig) -> str:
     """The multiply-adder of ``cfg`` alone, module ``FMA_MODULE``."""
     text = convert(Fma(cfg.pipe), FMA_MODULE)
-    # One copy of its code, called for every place in the array, builds ten times faster than inlining and runs no slower.
+    # Verilator would inline it into the array: measured, that builds 1.6 times slower and runs no faster.
     head, ports, body = text.partition(");\n")
     return f"{head}{ports}  /* verilator no_inline_module */\n{body}"
 
