@@ -27,6 +27,8 @@ COMMAND_CYCLES = 100
 JOB_START_CYCLES = 60
 """Of an engine job beside its core formula: filling the array, draining the last rows."""
 COPY_START_CYCLES = 16
+ROW_START_CYCLES = 1
+"""Of every row of a copy: it starts a burst of its own."""
 CALL_START_CYCLES = 200
 """Fork, argument fetch and barrier of a kernel call."""
 CORE_CYCLES_PER_ELEMENT = 8
@@ -193,7 +195,8 @@ def _copy_cycles(access: Access, sizes: Mapping[str, int], filled: Mapping[str, 
     _, shape = access.box({name: (0, size) for name, size in sizes.items()})
     cycles = 0.0
     for _, part in copies(shape, access.view.strides, access.order, access.item_bytes):
-        cycles += COMMAND_CYCLES + COPY_START_CYCLES + part.rows * ceil(part.row_bytes / cfg.dma_bytes_per_cycle)
+        row_cycles = ROW_START_CYCLES + ceil(part.row_bytes / cfg.dma_bytes_per_cycle)
+        cycles += COMMAND_CYCLES + COPY_START_CYCLES + part.rows * row_cycles
     return cycles * prod(filled[d.loop] for d in access.dims if d.loop)
 
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from tdco.codegen_c import generate_c, job_flags, waits
 from tdco.ir import Builder, Graph, TensorType, verify
-from tdco.program import Copy, GemmJob, KernelCall
-from tdco.schedule import KINDS, Touch, touches
+from tdco.program import Buffer, Command, Copy, GemmJob, KernelCall, Ref, Schedule
+from tdco.schedule import KINDS, Touch, order, touches
 from tdco.transfer import Region
 from tdco_spec import JOB_FLAGS, get_config
 
@@ -99,9 +99,9 @@ def test_any_allowed_order_computes_what_eval_says(graph: Graph, l1_bytes: int, 
     compiled = compile_graph(graph, small(CFG, l1_bytes))
     values = integer_values(graph, np.random.default_rng(seed))
     want = expected(graph, values)
-    for order in range(3):
+    for attempt in range(3):
         device = Device(compiled, values)
-        run_out_of_order(device, 3 * seed + order)
+        run_out_of_order(device, 3 * seed + attempt)
         for name, array in want.items():
             np.testing.assert_array_equal(device.tensor(name), array, err_msg=name)
 
@@ -197,6 +197,13 @@ def test_a_tile_that_stays_is_copied_once() -> None:
     assert sum(isinstance(c.op, Copy) and c.op.l2.buffer == "w1" for c in commands) == 1
 
 
+def test_the_next_tile_is_fetched_while_this_one_is_computed() -> None:
+    commands = compile_graph(_chain(512), small(CFG, 30_000)).schedule.commands
+    first, second = [i for i, c in enumerate(commands) if isinstance(c.op, GemmJob)][:2]
+    fetch = max(i for i in range(second) if isinstance(commands[i].op, Copy) and commands[i].op.l2.buffer == "x")
+    assert fetch > first and first not in commands[fetch].after
+
+
 def test_nodes_keep_their_order() -> None:
     commands = compile_graph(_chain(64), CFG).schedule.commands
     computes = [c.node for c in commands if isinstance(c.op, GemmJob | KernelCall)]
@@ -204,8 +211,6 @@ def test_nodes_keep_their_order() -> None:
 
 
 def test_touches_of_a_job_are_its_operands() -> None:
-    from tdco.program import Ref
-
     job = GemmJob(
         m=3, n=5, k=7, x=Ref("x", 2), w=Ref("w"), z=Ref("z"), y=Ref("b"),
         x_stride=100, w_stride=200, z_stride=300, y_stride=0, trans_x=True,
@@ -216,3 +221,14 @@ def test_touches_of_a_job_are_its_operands() -> None:
         Touch("b", Region(0, 10, 1, 0), False),
         Touch("z", Region(0, 10, 3, 300), True),
     ]
+
+
+def test_a_partial_write_does_not_hide_an_older_reader() -> None:
+    """A kernel reads a buffer, a copy refills its first half, a job then writes the second: it waits for the kernel."""
+    buffers = {name: Buffer(name, 32, "l1", name) for name in ("tile", "sum", "x")}
+    buffers["home"] = Buffer("home", 32, "l2", "home")
+    job = GemmJob(m=1, n=8, k=1, x=Ref("x"), w=Ref("x", 16), z=Ref("tile", 16), x_stride=2, w_stride=16, z_stride=16)
+    ops = (KernelCall("sum", (Ref("tile"), Ref("sum"))), Copy(Ref("tile"), Ref("home"), 16, 1, 16, True), job)
+    schedule = Schedule(buffers, tuple(Command(op, 0) for op in ops))
+    ordered = order(schedule, {name: (name, 0) for name in buffers})
+    assert [c.after for c in ordered.commands] == [(), (0,), (0,)]
