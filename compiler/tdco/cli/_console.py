@@ -17,7 +17,7 @@ from tdco_spec import ConfigError
 
 from ..errors import TdcoError
 
-console = Console(stderr=True, highlight=False)
+console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def json_command(show: Callable[[dict[str, Any]], None]) -> Callable[[Callable[..., dict[str, Any]]], Any]:
@@ -76,4 +76,4 @@ def key_values(title: str, values: Mapping[str, Any]) -> None:
 def progress() -> Progress:
     """A progress bar on stderr that vanishes when done and stays silent where there is no terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=console, transient=True)
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)

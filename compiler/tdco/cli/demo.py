@@ -11,7 +11,7 @@ import numpy as np
 from tdco_spec import get_config
 
 from .. import data, zoo
-from ..pipeline import compile_model, load_module
+from ..pipeline import compile_model
 from ..reference import accuracy, torch_steps
 from ..zoo import Model
 from ._console import console, json_command, table, text
@@ -119,7 +119,8 @@ def demo(quick: bool, out: Path) -> dict[str, Any]:
     tuned = {s["source"]: result.state[s["name"]] for s in document["state"] if s["name"].endswith(".master")}
     after = _device_accuracy(model, tuned, tilted, out / "infer")
 
-    module = load_module(main)
+    assert model.module is not None
+    module = model.module
     with console.status("the same steps in torch fp32"):
         _, torch_tuned = torch_steps(module, list(document["train"]["trainable"]), images, labels)
     loss = result.outputs["loss"].reshape(-1)
