@@ -304,3 +304,119 @@ def test_printf_and_exit_code(tmp_path: Path) -> None:
         sim.start()
         assert sim.run(100_000).exit_code == 3
         assert sim.output == "n -7    42|0000beef."
+
+
+BARRIER = """
+    void tdco_start(uint32_t hart)
+    {
+        if (hart == TDCO_CORES) {
+            cache_on();
+            tdco_barrier_setup(TDCO_BARRIER_WORKERS, (1 << TDCO_CORES) - 1);
+            tdco_send_event(TDCO_EVENT_WORK, (1 << TDCO_CORES) - 1);
+            tdco_wait_event(TDCO_EVENT_DONE);
+            tdco_exit(0);
+        }
+        tdco_wait_event(TDCO_EVENT_WORK);
+        _Pragma("clang loop unroll(disable)")
+        for (int round = 0; round < 3; round++) {
+            tdco_barrier(TDCO_BARRIER_WORKERS);
+            const uint32_t before = tdco_cycles();
+            tdco_barrier(TDCO_BARRIER_WORKERS);
+            result[hart] = tdco_cycles() - before;
+        }
+        if (hart == 0)
+            tdco_send_event(TDCO_EVENT_DONE, 1 << TDCO_CORES);
+        for (;;)
+            tdco_wait_event(TDCO_EVENT_WORK);
+    }
+"""
+
+
+def test_barrier_of_workers_in_step(tmp_path: Path) -> None:
+    stop, why, result = run(BARRIER, tmp_path)
+    assert stop.exit_code == 0, why
+    # who completes the barrier finds the event there and does not sleep: writing the mask, arriving, one addition
+    awake = 2 * CFG.peripheral_latency_cycles + 1
+    # the others wake when it has arrived
+    asleep = CFG.peripheral_latency_cycles + 1 + CFG.event_wakeup_cycles
+    assert awake in result[:8]
+    # who completed the barrier before left it earlier by what the others took to wake up
+    ahead = 1 + CFG.event_wakeup_cycles - CFG.peripheral_latency_cycles
+    assert all(cycles == awake or asleep <= cycles <= asleep + ahead for cycles in result[:8]), str(result[:8])
+
+
+FETCH = """
+    void tdco_start(uint32_t hart)
+    {
+        if (hart != TDCO_CORES)
+            for (;;)
+                tdco_wait_event(TDCO_EVENT_WORK);
+        _Pragma("clang loop unroll(disable)")
+        for (int round = 0; round < 3; round++) {
+            uint32_t before, after;
+            __asm__ volatile(".balign 16\\n csrr %0, mcycle\\n .rept 63\\n add t0, t1, t2\\n .endr\\n csrr %1, mcycle"
+                             : "=&r"(before), "=&r"(after) : : "t0", "t1", "t2");
+            result[round] = after - before - 1;
+            if (round == 0)
+                cache_on();
+        }
+        tdco_exit(0);
+    }
+"""
+
+
+def test_fetch_uncached_cold_and_warm(tmp_path: Path) -> None:
+    stop, why, result = run(FETCH, tmp_path)
+    assert stop.exit_code == 0, why
+    lines = 4 * 64 // CFG.icache_line_bytes  # after the first, which holds the first reading of the counter
+    assert result[0] == 63 + lines * CFG.l2_latency_cycles
+    assert result[1] == 63 + lines * (CFG.icache_refill_cycles + CFG.l2_latency_cycles)
+    assert result[2] == 63
+
+
+CONTENTION = """
+    void tdco_start(uint32_t hart)
+    {
+        const uint32_t l1 = TDCO_L1_BASE + TDCO_L1_RESERVED_BYTES;
+        if (hart != TDCO_CORES) {
+            tdco_wait_event(TDCO_EVENT_WORK);
+            volatile uint32_t *const mine = (volatile uint32_t *)(l1 + 0x10000 + 0x400 * hart);
+            for (uint32_t i = 0;; i++)
+                mine[i * 5 % 64] = i;
+        }
+        cache_on();
+        volatile uint32_t *const data = (volatile uint32_t *)l1;
+        for (uint32_t i = 0; i < 0x3000; i++)
+            data[i] = 0;
+        for (int round = 0; round < 2; round++) {
+            const uint32_t words[TDCO_JOB_WORDS] = {l1, l1 + 0x3000, 0, l1 + 0x6000, 96, 96, 0, 96, 48 << 16 | 48, 48};
+            const uint32_t stall = *tdco_reg(TDCO_ENGINE_BASE + TDCO_REG_STALL_PORT);
+            const uint32_t busy = *tdco_reg(TDCO_ENGINE_BASE + TDCO_REG_CYCLES_BUSY);
+            for (uint32_t i = 0; i < TDCO_JOB_WORDS; i++)
+                *tdco_reg(TDCO_ENGINE_BASE + TDCO_REG_X_ADDR + 4 * i) = words[i];
+            *tdco_reg(TDCO_ENGINE_BASE + TDCO_REG_TRIGGER) = 0;
+            tdco_wait_event(TDCO_EVENT_ENGINE);
+            result[2 * round] = *tdco_reg(TDCO_ENGINE_BASE + TDCO_REG_CYCLES_BUSY) - busy;
+            result[2 * round + 1] = *tdco_reg(TDCO_ENGINE_BASE + TDCO_REG_STALL_PORT) - stall;
+            tdco_send_event(TDCO_EVENT_WORK, (1 << TDCO_CORES) - 1); /* quiet the first time, not the second */
+        }
+        tdco_exit(0);
+    }
+"""
+
+
+@pytest.mark.slow
+def test_engine_under_core_traffic(tmp_path: Path) -> None:
+    import redmule.verilog
+
+    elf = build(CONTENTION, tmp_path)
+    with Simulator(CFG, elf, redmule.verilog.emit(CFG)) as sim:
+        sim.start()
+        stop = sim.run(1_000_000)
+        assert stop.exit_code == 0, describe(stop, elf, CFG.cores)
+        quiet, refused_quiet, loud, refused = struct.unpack("<4I", sim.read(elf.addresses["result"], 16))
+    core = (CFG.pipe + 1) * CFG.cols * -(-48 // CFG.cols) * -(-48 // CFG.rows) * -(-48 // CFG.tile_cols)
+    assert core <= quiet <= core + 66
+    assert refused_quiet == 0
+    assert refused > 0
+    assert quiet <= loud <= 1.05 * quiet + refused
