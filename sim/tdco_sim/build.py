@@ -74,13 +74,19 @@ def run_tool(command: Sequence[str | Path], where: str, hint: str = "", env: Map
 
 def compiler(source: Path) -> str:
     """The command that compiles ``source``: $CXX or g++ for C++, $CC or gcc for C."""
-    return os.environ.get("CXX", "g++") if source.suffix == ".cpp" else os.environ.get("CC", "gcc")
+    return linker() if source.suffix == ".cpp" else os.environ.get("CC", "gcc")
+
+
+def linker() -> str:
+    """The command that links: $CXX or g++."""
+    return os.environ.get("CXX", "g++")
 
 
 @cache
 def toolchain(command: str, flags: tuple[str, ...]) -> str:
     """What a compiler predefines under ``flags``: its version and, with -march=native, this machine's features."""
-    return run_tool([command, *flags, "-dM", "-E", "-x", "c", os.devnull], "C compiler", "install gcc and g++")
+    target = [flag for flag in flags if flag.startswith("-m")]
+    return run_tool([command, *target, "-dM", "-E", "-x", "c", os.devnull], "C compiler", "install gcc and g++")
 
 
 def compile_objects(
@@ -122,7 +128,7 @@ def shared_library(
     objects = compile_objects(name, sources, [*flags, "-fPIC"], includes, headers)
 
     def make(directory: Path) -> None:
-        command: list[str | Path] = [compiler(Path("link.cpp")), "-shared", *objects, "-o", directory / f"{name}.so"]
+        command: list[str | Path] = [linker(), "-shared", *objects, "-o", directory / f"{name}.so"]
         run_tool(command, name)
 
     return cached(name, ["link", *map(str, objects)], make) / f"{name}.so"

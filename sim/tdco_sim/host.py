@@ -12,7 +12,7 @@ import numpy as np
 from tdco_spec import MEMORY_MAP, HwConfig
 from tdco_spec.emit import c_header
 
-from .build import cached, compile_objects, run_tool, sw_dir
+from .build import cached, compile_objects, linker, run_tool, sw_dir
 from .errors import SimError
 from .result import RunResult
 
@@ -65,7 +65,7 @@ def build(out_dir: Path, cfg: HwConfig, sanitize: bool = False) -> Path:
 
     def make(directory: Path) -> None:
         link = SANITIZE if sanitize else ()
-        run_tool(["g++", *link, *tables, *objects, "-ldl", "-o", directory / "step"], str(program))
+        run_tool([linker(), *link, *tables, *objects, "-ldl", "-o", directory / "step"], str(program))
 
     return cached("step", ["link", *flags, *map(str, [*tables, *objects])], make) / "step"
 
@@ -73,7 +73,7 @@ def build(out_dir: Path, cfg: HwConfig, sanitize: bool = False) -> Path:
 def read_state(out_dir: Path, image: bytes) -> dict[str, np.ndarray]:
     """The state tensors in ``image``, the bytes of L2 from its base address."""
     return {
-        spec["name"]: np.frombuffer(image, DTYPES[spec["dtype"]], _size(spec), _offset(spec)).reshape(spec["shape"])
+        spec["name"]: _from_stored(spec, np.frombuffer(image, DTYPES[spec["dtype"]], _size(spec), _offset(spec)), ())
         for spec in description(out_dir)["state"]
     }
 
@@ -167,14 +167,26 @@ def _steps(document: Mapping[str, Any], inputs: Mapping[str, np.ndarray]) -> int
     return lengths.pop() if lengths else 1
 
 
+def _memory_order(spec: Spec) -> list[int]:
+    """Axes from the outermost in memory to the innermost; a stored tensor has no gaps."""
+    return sorted(range(len(spec["shape"])), key=lambda axis: -spec["strides"][axis])
+
+
 def _as_stored(spec: Spec, array: np.ndarray, leading: tuple[int, ...]) -> np.ndarray:
-    """``array`` [*leading, *shape] in the order of its elements in memory; a stored tensor has no gaps."""
+    """``array`` [*leading, *shape] in the order of its elements in memory."""
     shape = (*leading, *spec["shape"])
     if array.shape != shape:
         raise SimError(f"must have shape {list(shape)}, not {list(array.shape)}", str(spec["name"]))
-    order = sorted(range(len(spec["shape"])), key=lambda axis: -spec["strides"][axis])
-    axes = (*range(len(leading)), *(len(leading) + axis for axis in order))
+    axes = (*range(len(leading)), *(len(leading) + axis for axis in _memory_order(spec)))
     return np.ascontiguousarray(array.transpose(axes), DTYPES[spec["dtype"]])
+
+
+def _from_stored(spec: Spec, elements: np.ndarray, leading: tuple[int, ...]) -> np.ndarray:
+    """The inverse of _as_stored."""
+    order = _memory_order(spec)
+    stored = elements.reshape(*leading, *(spec["shape"][axis] for axis in order))
+    inverse = (len(leading) + order.index(axis) for axis in range(len(order)))
+    return np.ascontiguousarray(stored.transpose(*range(len(leading)), *inverse))
 
 
 def _place(image: bytearray, spec: Spec, array: np.ndarray) -> None:
@@ -188,6 +200,6 @@ def _split(specs: list[Spec], rows: np.ndarray) -> dict[str, np.ndarray]:
     result, at = {}, 0
     for spec in specs:
         part = np.ascontiguousarray(rows[:, at : at + spec["bytes"]])
-        result[spec["name"]] = part.view(DTYPES[spec["dtype"]]).reshape(len(rows), *spec["shape"])
+        result[spec["name"]] = _from_stored(spec, part.view(DTYPES[spec["dtype"]]), (len(rows),))
         at += spec["bytes"]
     return result

@@ -1,6 +1,7 @@
 """The host platform on a hand-written program: numbers, checks, and that every check fails when it should."""
 
 import ctypes
+import json
 import subprocess
 from pathlib import Path
 
@@ -65,6 +66,19 @@ def test_state_can_be_replaced(tmp_path: Path) -> None:
     result = host.run(out, golden.build(CFG), inputs={"x": X}, state={"w": other})
     np.testing.assert_array_equal(result.outputs["r"], expected(X, other))
     assert result.stats["words_compared"] == 0
+
+
+def test_tensors_stored_in_another_order_of_axes(tmp_path: Path) -> None:
+    """Whoever calls sees [N, K] and [N, M] where memory holds [K, N] and [M, N]."""
+    out = tiny.write(tmp_path, CFG, W_INIT)
+    document = json.loads((out / "program.json").read_text())
+    for spec in (*document["outputs"], *document["state"]):
+        spec["shape"], spec["strides"] = spec["shape"][::-1], spec["strides"][::-1]
+    (out / "program.json").write_text(json.dumps(document))
+    np.testing.assert_array_equal(host.initial_state(out)["w"], W_INIT.T)
+    result = host.run(out, golden.build(CFG), inputs={"x": X}, state={"w": -W_INIT.T})
+    np.testing.assert_array_equal(result.outputs["r"], expected(X, -W_INIT).transpose(0, 2, 1))
+    np.testing.assert_array_equal(result.state["w"], -8 * W_INIT.T)
 
 
 def test_only_the_program_computes(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tdco_spec import HwConfig
 from tdco_spec.emit import c_header
 
-from ..build import cached, compile_objects, run_tool
+from ..build import cached, compile_objects, linker, run_tool
 from ..engine import Engine
 from ..errors import SimError
 from ..verilator import verilate, wrapper_flags
@@ -48,7 +48,7 @@ def _library(wrapper: str, top: str, verilog: str, cfg: HwConfig, waves: bool) -
             "-lpthread",
             *(["-lz"] if waves else []),
         ]
-        run_tool(["g++", "-shared", *objects, *libraries, "-o", directory / "rtl.so"], f"RTL of {top}")
+        run_tool([linker(), "-shared", *objects, *libraries, "-o", directory / "rtl.so"], f"RTL of {top}")
 
     return cached(f"rtl-{wrapper}", ["link", str(model), *map(str, objects)], make) / "rtl.so"
 
