@@ -111,7 +111,8 @@ def _sizes(extent: int, most: int, cfg: HwConfig) -> list[int]:
             even = ceil(extent / parts)
             sizes.add(even)
             for unit in (cfg.rows, cfg.tile_cols):
-                sizes |= {min(extent, ceil(even / unit) * unit), even // unit * unit or even}
+                if even > unit:
+                    sizes |= {min(extent, ceil(even / unit) * unit), even // unit * unit}
     return sorted(sizes)
 
 
