@@ -137,7 +137,7 @@ void Cluster::step_hart(uint32_t index)
     default: break;
     }
     if (in.cost == Class::jump && !watch.calls.empty())
-        watch.jumped(index, pc + in.bytes, core.pc, now);
+        watch.jumped(index, pc + in.bytes, core.pc, now, tcdm.memory);
     const uint32_t extra = extra_cycles(in.cost, false);
     hart.ready_at = now + 1 + extra;
     hart.cycles.multicycle += extra;

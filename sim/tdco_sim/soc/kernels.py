@@ -74,7 +74,7 @@ class KernelRunner:
             *(*ints, *[0] * (MAX_INTS - len(ints))),
             *(*floats, *[0.0] * (MAX_FLOATS - len(floats))),
         )
-        sim.watch_calls([(kernel, [(self.base + at, size) for at, size in buffers])])
+        sim.watch_calls([(kernel, [(self.base + at, size, False) for at, size in buffers])])
         seen = len(sim.events)
         sim.start()
         sim.write(self.base, memory.tobytes())

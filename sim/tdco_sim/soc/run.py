@@ -59,7 +59,9 @@ def run(
     step_cycles: list[int] = []
     with Simulator(cfg, elf, verilog) as sim:
         sim.write(L2_BASE, bytes(image))
-        sim.watch_calls([(c.kernel, [(b.addr, b.bytes) for b in tables.buffers_of(c)]) for c in tables.calls])
+        sim.watch_calls(
+            [(c.kernel, [(b.addr, b.bytes, b.first == c.command) for b in tables.buffers_of(c)]) for c in tables.calls]
+        )
         if trace:
             sim.trace()
         for step in range(steps):

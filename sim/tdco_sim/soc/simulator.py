@@ -155,12 +155,15 @@ class Simulator:
         what = self.library.tdco_soc_fault(self.handle).decode()
         return Stop(None, what, None if place[0] == NO_HART else place[0], place[1], place[2])
 
-    def watch_calls(self, calls: Sequence[tuple[int, Sequence[tuple[int, int]]]]) -> None:
-        """Follows the cores through the program's kernel calls: (entry, [(address, bytes) it may access]) of each."""
+    def watch_calls(self, calls: Sequence[tuple[int, Sequence[tuple[int, int, bool]]]]) -> None:
+        """Follows the cores through the program's kernel calls: entry and buffers of each.
+
+        A buffer is (address, bytes, whether the call is its first user).
+        """
         records = bytearray()
         for kernel, ranges in calls:
-            flat = [value for pair in ranges for value in pair]
-            records += struct.pack("<18I", kernel, len(ranges), *flat, *([0] * (16 - len(flat))))
+            flat = [value for buffer in ranges for value in buffer]
+            records += struct.pack("<26I", kernel, len(ranges), *flat, *([0] * (24 - len(flat))))
         self.library.tdco_soc_watch_calls(self.handle, bytes(records), len(calls))
 
     def trace(self) -> None:

@@ -70,7 +70,7 @@ void Watch::restart()
 {
     for (Position &position : at)
         position = Position();
-    jobs_ended = transfers_ended[0] = transfers_ended[1] = 0;
+    jobs_ended = transfers_ended[0] = transfers_ended[1] = calls_entered = 0;
 }
 
 void Watch::transfer_pushed(const Transfer &t, Fault &fault)
@@ -132,13 +132,19 @@ void Watch::job_ended(uint64_t now)
     jobs.pop_front();
 }
 
-void Watch::jumped(uint32_t hart, uint32_t from_next, uint32_t to, uint64_t now)
+void Watch::jumped(uint32_t hart, uint32_t from_next, uint32_t to, uint64_t now, Memory &l1)
 {
     Position &position = at[hart];
     if (!position.return_to) {
         if (position.call < calls.size() && to == calls[position.call].kernel) {
             position.return_to = from_next;
             position.entered = now;
+            const KernelCall &call = calls[position.call];
+            for (uint32_t i = 0; i < call.ranges && position.call == calls_entered; i++)
+                if (call.range[i].is_new && inside(call.range[i].addr, call.range[i].bytes))
+                    std::memset(&l1.written[call.range[i].addr - BASE], 0, call.range[i].bytes);
+            if (position.call == calls_entered)
+                calls_entered++;
         }
     } else if (to == position.return_to) {
         if (tracing)

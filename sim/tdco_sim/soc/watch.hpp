@@ -25,7 +25,7 @@ struct Uses {
 struct KernelCall {
     uint32_t kernel, ranges;
     struct {
-        uint32_t addr, bytes;
+        uint32_t addr, bytes, is_new; // is_new: no command before this call uses the buffer
     } range[8];
 };
 
@@ -49,7 +49,8 @@ struct Watch {
     void transfer_ended(const Transfer &transfer, uint64_t now);
     void engine_written(uint32_t offset, uint32_t value, uint64_t now, Fault &fault);
     void job_ended(uint64_t now);
-    void jumped(uint32_t hart, uint32_t from_next, uint32_t to, uint64_t now);
+    // When the first core enters a call, what it finds in a new buffer counts as never written.
+    void jumped(uint32_t hart, uint32_t from_next, uint32_t to, uint64_t now, Memory &l1);
     void slept(uint32_t hart, uint64_t start, uint64_t end);
     // What is wrong with a core's access to L1; empty: nothing.
     const char *accessed(uint32_t hart, uint32_t addr, uint32_t bytes, bool write) const;
@@ -67,7 +68,7 @@ struct Watch {
     Uses dma, engine, unordered;
     std::deque<InFlight> jobs;
     uint32_t words[TDCO_JOB_WORDS] = {};
-    uint32_t jobs_ended = 0, transfers_ended[2] = {};
+    uint32_t jobs_ended = 0, transfers_ended[2] = {}, calls_entered = 0;
     uint64_t last_job_end = 0;
 };
 
