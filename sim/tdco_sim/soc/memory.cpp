@@ -12,7 +12,9 @@ constexpr uint32_t byte_mask(uint32_t be)
     return (be & 1 ? 0xFFu : 0) | (be & 2 ? 0xFF00u : 0) | (be & 4 ? 0xFF0000u : 0) | (be & 8 ? 0xFF000000u : 0);
 }
 
-const char *initiator(uint32_t index) { return index < HARTS ? "core" : "the DMA"; }
+constexpr uint32_t ENGINE = PORTS; // as an initiator
+
+const char *initiator(uint32_t index) { return index < HARTS ? "a core" : index < ENGINE ? "the DMA" : "the engine"; }
 
 } // namespace
 
@@ -71,7 +73,7 @@ void Tcdm::cycle(Fault &fault)
             for (uint32_t i = 0; i < TDCO_PORT_WORDS; i++)
                 if (engine.be[i])
                     access({true, engine.we, true, engine.be[i], engine.addr + 4 * i, engine.data[i]}, engine.data[i],
-                           PORTS, fault);
+                           ENGINE, fault);
         } else {
             engine_refused++;
         }
