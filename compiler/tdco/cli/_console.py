@@ -17,6 +17,9 @@ from tdco_spec import ConfigError
 
 from ..errors import TdcoError
 
+LOG_WIDTH = 100
+"""Columns of a table where there is no terminal to ask."""
+
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -58,7 +61,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
         out.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         out.add_row(*(text(cell) for cell in row))
-    Console(highlight=False).print(out)
+    Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH).print(out)
 
 
 def text(cell: Any) -> str:
