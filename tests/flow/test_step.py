@@ -135,3 +135,11 @@ def test_a_users_onnx_model(tmp_path: Path) -> None:
     inputs = noise_inputs(out)
     error = update_error(out, inputs, run(out, inputs))
     assert error.max_rel_error <= 0.02 and error.cosine >= 0.999
+
+
+def test_a_step_stays_inside_its_plan(lp: Path) -> None:
+    """Under ASan and UBSan every access of the step lies in a buffer that its command names and that is live."""
+    inputs = digit_inputs(lp)
+    strict = host.run(lp, golden.build(CFG), inputs=inputs, sanitize=True)
+    for name, array in run(lp, inputs).state.items():
+        np.testing.assert_array_equal(strict.state[name], array)
