@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import click
 import numpy as np
 from tdco_sim import host
 from tdco_sim.result import RunResult
+from tdco_sim.soc import run as soc
 from tdco_spec import HwConfig
 
 from .. import data
@@ -19,7 +21,7 @@ from ..ir import DTYPES
 from ..pipeline import reference_steps
 from ..reference import UpdateError, compare_updates
 from ._console import console, json_command, key_values, progress
-from ._engines import engine_library
+from ._engines import engine_library, engine_verilog
 
 Document = dict[str, Any]
 
@@ -57,6 +59,25 @@ def run_steps(out: Path, engine: str, inputs: dict[str, np.ndarray], title: str 
 
         result = host.run(out, library, check=check, inputs=inputs, on_progress=on_progress)
     return result, time.perf_counter() - start
+
+
+def run_soc_steps(out: Path, engine: str, inputs: dict[str, np.ndarray], trace: Path | None) -> tuple[RunResult, float]:
+    """As ``run_steps`` on the cluster simulator; every byte of outputs and state is compared with platform host."""
+    cfg = hw_of(load_program(out))
+    verilog = engine_verilog(cfg) if engine == "rtl" else None
+    start = time.perf_counter()
+    with console.status("running the cluster simulator"):
+        result = soc.run(out, verilog, inputs=inputs, trace=trace)
+    seconds = time.perf_counter() - start
+    want = host.run(out, engine_library("golden", cfg), inputs=inputs)
+    pairs = [(result.outputs[n].view(np.uint16), a.view(np.uint16)) for n, a in want.outputs.items()]
+    pairs += [(result.state[n].view(np.uint16), a.view(np.uint16)) for n, a in want.state.items()]
+    stats = {
+        **result.stats,
+        "mismatches": sum(int((got != wanted).sum()) for got, wanted in pairs),
+        "words_compared": sum(wanted.size for _, wanted in pairs),
+    }
+    return replace(result, stats=stats), seconds
 
 
 def step_inputs(document: Document, source: str, steps: int, rotate: float, seed: int) -> dict[str, np.ndarray]:
@@ -118,19 +139,27 @@ def _show(result: dict[str, Any]) -> None:
 
 @click.command()
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--platform", type=click.Choice(["host"]), default="host", show_default=True)
+@click.option("--platform", type=click.Choice(["host", "soc"]), default="host", show_default=True)
 @click.option("--engine", type=click.Choice(["golden", "rtl"]), default="golden", show_default=True)
 @click.option("--steps", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--data", "source", default="random", show_default=True, help="digits, or random (seeded noise)")
 @click.option("--rotate", type=float, default=0.0, show_default=True, help="Degrees the images are turned by.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Order of the samples, or the noise.")
+@click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), help="soc: a trace to open in Perfetto.")
 @json_command(_show)
-def run(out: Path, platform: str, engine: str, steps: int, source: str, rotate: float, seed: int) -> dict[str, Any]:
-    """Runs the program in OUT and compares it: engine against golden (bits), update against torch fp32 (value)."""
+def run(
+    out: Path, platform: str, engine: str, steps: int, source: str, rotate: float, seed: int, trace: Path | None
+) -> dict[str, Any]:
+    """Runs the program in OUT and compares it: with golden bit for bit, its update with torch fp32 in value."""
     document = load_program(out)
+    if trace and platform != "soc":
+        raise TdcoError("only platform soc can be traced", "--trace", "add --platform soc")
     inputs = step_inputs(document, source, steps, rotate, seed)
     console.print(f"{platform}, engine {engine}: {steps} step(s) of {document['name']} {document['strategy']}")
-    result, seconds = run_steps(out, engine, inputs)
+    if platform == "soc":
+        result, seconds = run_soc_steps(out, engine, inputs, trace)
+    else:
+        result, seconds = run_steps(out, engine, inputs)
     return summary(document, out, engine, result, inputs, seconds)
 
 
@@ -139,20 +168,16 @@ def summary(
 ) -> dict[str, Any]:
     """What a run reports (keys: README); ``ok`` is False when bits differ or none were compared."""
     stats, steps = result.stats, len(next(iter(inputs.values())))
-    rtl = engine == "rtl"
-    trained = bool(document["train"]["trainable"])
-    error = compare_with_reference(document, out, result, inputs)[0] if trained else None
-    macs = int(stats["macs"])
-    cycles = int(stats["cycles"])
-    return {
-        "ok": not rtl or (stats["mismatches"] == 0 and stats["words_compared"] > 0),
-        "engine_cycles": cycles if rtl else None,
-        "flop": document["stats"]["flop"] * steps,
-        "flop_per_engine_cycle": 2 * macs / cycles if cycles else None,
-        "mismatches": stats["mismatches"] if rtl else None,
-        "words_compared": stats["words_compared"] if rtl else None,
-        "rtl_jobs": stats["jobs"] if rtl else 0,
-        "rtl_macs": macs if rtl else 0,
+    flop = document["stats"]["flop"] * steps
+    error = compare_with_reference(document, out, result, inputs)[0] if document["train"]["trainable"] else None
+    compared = stats["words_compared"] > 0
+    report = {
+        "ok": stats["mismatches"] == 0 and (compared or engine == "golden"),
+        "flop": flop,
+        "mismatches": stats["mismatches"] if compared else None,
+        "words_compared": stats["words_compared"] if compared else None,
+        "rtl_jobs": stats["jobs"] if engine == "rtl" else 0,
+        "rtl_macs": stats["macs"] if engine == "rtl" else 0,
         "max_rel_error": error.max_rel_error if error else None,
         "cosine": error.cosine if error else None,
         "loss": [float(x) for x in result.outputs["loss"].reshape(-1)] if "loss" in result.outputs else [],
@@ -161,3 +186,11 @@ def summary(
         "dma_bytes": stats["dma_bytes"],
         "seconds": round(seconds, 2),
     }
+    if "step_cycles" in stats:  # a platform with timing
+        cycles = sum(stats["step_cycles"])
+        rate = document["hw"]["clock_hz"] * steps / cycles
+        timing = {"cycles": cycles, "flop_per_cycle": flop / cycles, "updates_per_second": rate}
+        return {**report, **timing, "busy": stats["busy"]}
+    if engine == "rtl":
+        return {**report, "engine_cycles": stats["cycles"], "flop_per_engine_cycle": flop / stats["cycles"]}
+    return report
