@@ -3,7 +3,7 @@
 from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
-from tdco_spec import STATUS_FLAGS, HwConfig
+from tdco_spec import STATUS_FLAGS, ConfigError, HwConfig
 
 from .array import Array
 from .job import JOB_ID_BITS
@@ -26,6 +26,9 @@ class Engine(wiring.Component):
         cfg: register port. tcdm: memory port.
         evt, evt_job: one cycle for each job that is finished, its last store granted; the job's id.
         busy: jobs are in the queue, or a request is up.
+
+    Raises:
+        ConfigError: if the configuration asks for an accumulator other than fp16.
     """
 
     def __init__(self, hw: HwConfig) -> None:
@@ -41,8 +44,10 @@ class Engine(wiring.Component):
         )
 
     def elaborate(self, _platform: object) -> Module:
-        m = Module()
         hw = self.hw
+        if hw.acc != "fp16":
+            raise ConfigError(f"{hw.name}: this engine accumulates in fp16 only, not acc = {hw.acc!r}")
+        m = Module()
         m.submodules.registers = self.registers = Registers(hw)
         m.submodules.streamer = self.streamer = Streamer(hw)
         clear = self.registers.clear
