@@ -101,18 +101,7 @@ class Sequencer(wiring.Component):
             *(self.load[c].eq(walk["issue"] & (column == c)) for c in range(cfg.cols)),
             self.y_take.eq(begin & use_y),
         ]
-        # A line of the block in the direction of K can be used before the block is complete.
-        x_ok = self.x_complete | (lines_x & (index < self.x_arrived)) | ~self.real
-        w_ok = self.w_complete | (lines_w & (index < self.w_arrived)) | ~self.real
-        y_ok = begun | ~use_y | self.y_complete
-        m.d.comb += walk["ready"].eq(walk["active"] & x_ok & w_ok & y_ok)
-        due = walk["boundary"] & walk["active"]
-        m.d.comb += [
-            self.stall_x.eq(due & ~x_ok),
-            self.stall_w.eq(due & x_ok & ~w_ok),
-            self.stall_yz.eq(due & x_ok & w_ok & ~walk["issue"]),
-        ]
-
+        self._check_operands(m, lines_x, lines_w, begun | ~use_y)
         with m.If(begin):
             m.d.sync += self.y_by_col.eq(~lines_y)
         macs = Mux(self.slot, tile.rows * tile.cols, 0)
@@ -142,6 +131,20 @@ class Sequencer(wiring.Component):
                 lines_w.eq(~job.flags.trans_w),
                 lines_y.eq(job.flags.trans_z),
             ]
+
+    def _check_operands(self, m: Module, lines_x: Value, lines_w: Value, no_y: Value) -> None:
+        """Whether the next slot has what it needs, and who is to blame if not."""
+        walk = self.walk
+        # A line of the block in the direction of K can be used before the block is complete.
+        x_ok = self.x_complete | (lines_x & (self.k_index < self.x_arrived)) | ~self.real
+        w_ok = self.w_complete | (lines_w & (self.k_index < self.w_arrived)) | ~self.real
+        due = walk["boundary"] & walk["active"]
+        m.d.comb += [
+            walk["ready"].eq(walk["active"] & x_ok & w_ok & (no_y | self.y_complete)),
+            self.stall_x.eq(due & ~x_ok),
+            self.stall_w.eq(due & x_ok & ~w_ok),
+            self.stall_yz.eq(due & x_ok & w_ok & ~walk["issue"]),
+        ]
 
     def _step(self, m: Module, begin: Signal, z_due: Signal) -> None:
         """The array's clock enable and the phase within a slot."""
