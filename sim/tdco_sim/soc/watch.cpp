@@ -31,7 +31,10 @@ bool any(const std::vector<uint8_t> &counts, uint32_t offset, uint32_t bytes)
     return false;
 }
 
-bool inside(uint32_t addr, uint32_t bytes) { return addr - BASE < TDCO_L1_SIZE && TDCO_L1_SIZE - (addr - BASE) >= bytes; }
+bool inside(uint32_t addr, uint32_t bytes)
+{
+    return addr - BASE < TDCO_L1_SIZE && TDCO_L1_SIZE - (addr - BASE) >= bytes;
+}
 
 } // namespace
 

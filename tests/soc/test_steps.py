@@ -1,0 +1,43 @@
+"""Whole training steps of CCT-2 on the cluster: the host's bits, the schedule's totals, both engines' cycles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import redmule.verilog
+from tdco import zoo
+from tdco.pipeline import compile_model
+from tdco_sim import golden, host
+from tdco_sim.soc.run import run
+from tdco_spec import get_config
+
+CFG = get_config("rm_12x4")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["lp", "ft1", "ft2"])
+def test_step_of_cct2(strategy: str, tmp_path: Path) -> None:
+    planned = compile_model(zoo.load("zoo:cct2", True, 0), strategy, CFG, tmp_path)["stats"]
+    rng = np.random.default_rng(0)
+    inputs = {}
+    for spec in host.description(tmp_path)["inputs"]:
+        shape, dtype = (1, *spec["shape"]), host.DTYPES[spec["dtype"]]
+        drawn = rng.integers(0, 10, shape) if dtype.kind in "iu" else rng.standard_normal(shape)
+        inputs[spec["name"]] = drawn.astype(dtype)
+    want = host.run(tmp_path, golden.build(CFG), inputs=inputs)
+    cycles = {}
+    for engine, verilog in (("golden", None), ("rtl", redmule.verilog.emit(CFG))):
+        got = run(tmp_path, verilog, inputs=inputs)
+        for name, array in {**want.outputs, **want.state}.items():
+            result = got.outputs.get(name, got.state.get(name))
+            assert result is not None
+            assert array.tobytes() == result.tobytes(), f"{name} differs with {engine}"
+        assert (got.stats["jobs"], got.stats["macs"]) == (planned["gemm_jobs"], planned["macs"])
+        assert got.stats["l2_peak_bytes"] <= planned["l2_peak_bytes"]
+        cycles[engine] = got.stats["cycles"]
+        print(
+            f"{strategy} {engine}: {cycles[engine]} cycles, {cycles[engine] / got.stats['seconds'] / 1e3:.0f} kcycle/s"
+        )
+    assert cycles["golden"] == pytest.approx(cycles["rtl"], rel=0.02)
