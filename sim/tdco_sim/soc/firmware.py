@@ -35,7 +35,7 @@ def compiler() -> list[str]:
 
 
 def linker_script(cfg: HwConfig) -> str:
-    """sw/port/soc/link.ld.in with the addresses of ``cfg``."""
+    """sw/port/soc/link.ld with the addresses of ``cfg``."""
     stacks = cfg.stack_bytes * (cfg.cores + 1)
     values = {
         "L2_FIRMWARE": MEMORY_MAP["l2"].base + cfg.l2_bytes - cfg.l2_reserved_bytes,
@@ -43,7 +43,7 @@ def linker_script(cfg: HwConfig) -> str:
         "L1_RUNTIME": MEMORY_MAP["l1"].base + stacks,
         "L1_RUNTIME_BYTES": cfg.l1_reserved_bytes - stacks,
     }
-    text = (sw_dir() / "port" / "soc" / "link.ld.in").read_text()
+    text = (sw_dir() / "port" / "soc" / "link.ld").read_text()
     for name, value in values.items():
         text = text.replace(f"@{name}@", f"0x{value:08X}")
     return text
