@@ -1,4 +1,4 @@
-"""The one exception a user's input can cause."""
+"""The one exception, and the one warning, that a user's input can cause."""
 
 
 class TdcoError(Exception):
@@ -10,3 +10,7 @@ class TdcoError(Exception):
     def __init__(self, what: str, where: str = "", hint: str = "") -> None:
         super().__init__(": ".join(part for part in (where, what) if part) + (f" ({hint})" if hint else ""))
         self.what, self.where, self.hint = what, where, hint
+
+
+class TdcoWarning(UserWarning):
+    """Something about the user's input that is legal but may not be meant; the command line prints it once."""

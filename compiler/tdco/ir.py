@@ -264,6 +264,8 @@ def verify(graph: Graph) -> Graph:
                 if not op.update:
                     raise TdcoError(f"changes state {new_to_state[out]!r} but is no update operator", where)
                 updated[new_to_state[out]] = node
+            elif op.update:
+                raise TdcoError(f"computes {out!r}, which replaces no state", where, "add it to the graph's updates")
             defined.add(out)
         if op.view:
             base[node.outputs[0]] = base.get(node.inputs[0], node.inputs[0])

@@ -154,11 +154,11 @@ def _require_fit(placed: _Placed) -> None:
     level, places = placed.level, placed.placements.values()
     worst = max(placed.over, key=lambda p: (_end(p), p.buffer.name))
     beside = [p.buffer for p in places if p.first <= worst.last and worst.first <= p.last and p != worst]
-    largest = sorted(beside, key=lambda b: (-b.bytes, b.name))[:3]
+    blamed, *others = sorted([worst.buffer, *beside], key=lambda b: (-b.bytes, b.name))[:4]
     raise TdcoError(
-        f"does not fit {level.name.upper()} beside {', '.join(f'{b.tensor} ({b.bytes} bytes)' for b in largest)}: "
-        f"the plan needs {placed.peak_bytes} bytes, {level.end} are available "
-        f"(at least {placed.bound_bytes} are live at once, and nothing moves to a larger memory yet)",
-        f"tensor {worst.buffer.tensor} ({worst.buffer.bytes} bytes)",
+        f"does not fit {level.name.upper()} beside {', '.join(f'{b.tensor} ({b.bytes} bytes)' for b in others)}: "
+        f"the plan needs {aligned(placed.peak_bytes)} bytes, {level.end} are available "
+        f"(at least {placed.bound_bytes} are live at once)",
+        f"tensor {blamed.tensor} ({blamed.bytes} bytes)",
         f"a configuration with more {level.name}_bytes, fewer trained tensors, or a smaller batch",
     )

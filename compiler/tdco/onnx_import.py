@@ -16,7 +16,7 @@ import onnx
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from .errors import TdcoError
+from .errors import TdcoError, TdcoWarning
 from .ir import Builder, Graph, TensorType, prune, verify
 
 _DTYPES = {"f": "f16", "i": "i32", "u": "u8"}
@@ -78,12 +78,17 @@ class Import:
 
 
 def import_onnx(
-    model: onnx.ModelProto, parameters: Mapping[str, np.ndarray] | None = None, name: str = "", batch: int = 1
+    model: onnx.ModelProto,
+    parameters: Mapping[str, np.ndarray] | None = None,
+    name: str = "",
+    batch: int = 1,
+    buffers: Mapping[str, np.ndarray] | None = None,
 ) -> Graph:
     """The forward graph of ``model``.
 
-    ``parameters`` binds graph inputs to weights (a training export); initialisers are weights as well. A symbolic
-    dimension of the remaining inputs becomes ``batch``. Weights are constants of the graph under their own names.
+    ``parameters`` binds graph inputs to weights (a training export), ``buffers`` to tensors that are never trained;
+    initialisers are weights as well. A symbolic dimension of the one remaining input becomes ``batch``. Weights are
+    constants of the graph under their own names.
 
     Raises:
         TdcoError: an unsupported operator or form of it (named with its node), or an ill-formed model.
@@ -91,16 +96,22 @@ def import_onnx(
     graph = model.graph
     initialisers = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
     weights = {k: v for k, v in initialisers.items() if v.dtype.kind == "f" and v.ndim} | dict(parameters or {})
-    nodes = sort_nodes([_parse(n) for n in graph.node], {*initialisers, *weights, *(i.name for i in graph.input)})
+    buffers = buffers or {}
+    defined = {*initialisers, *weights, *buffers, *(i.name for i in graph.input)}
+    nodes = sort_nodes([_parse(n) for n in graph.node], defined)
     _warn_shared(initialisers.keys() & weights.keys(), nodes)
     # A model file does not say what is a weight: a single number may as well be a setting that has to be folded.
     known = {k: v for k, v in initialisers.items() if v.size == 1 or k not in weights}
     state = Import(Builder(name=name or graph.name or "model"), known, tuple(model.opset_import))
     for k, v in weights.items():
         state.names[k] = state.builder.constant(k, v, _storage(v.dtype, k), source=k)
-    for value in graph.input:
-        if value.name not in weights and value.name not in initialisers:
-            state.names[value.name] = state.builder.input(value.name, _input_type(value, batch), value.name)
+    for k, v in buffers.items():
+        state.names[k] = state.builder.constant(k, v, _storage(v.dtype, k))
+    fed = [i for i in graph.input if i.name not in {*weights, *initialisers, *buffers}]
+    if len(fed) != 1:
+        raise TdcoError(f"has {len(fed)} inputs: {', '.join(i.name for i in fed)}", name, "give it one input tensor")
+    for value in fed:
+        state.names[value.name] = state.builder.input(value.name, _input_type(value, batch), value.name)
     outputs = [o.name for o in graph.output]
     nodes = [n for n in nodes if not _fold(state, n)]
     for rewrite in (_recognise_gelu, _recognise_layer_norm):
@@ -190,6 +201,7 @@ def _warn_shared(initialisers: set[str], nodes: Iterable[OnnxNode]) -> None:
         warnings.warn(
             f"several nodes share these initialisers, so training one trains all its users: {', '.join(shared)} "
             "(torch.onnx merges tensors of equal value; give tdco the PyTorch module to keep them apart)",
+            TdcoWarning,
             stacklevel=3,
         )
 

@@ -27,10 +27,11 @@ INPUT = "input"
 
 @dataclass(frozen=True)
 class Exported:
-    """An ONNX model whose inputs are ``INPUT`` and, by their PyTorch names, ``parameters`` and buffers."""
+    """An ONNX model whose inputs are ``INPUT`` and, by their PyTorch names, ``parameters`` and ``buffers``."""
 
     model: onnx.ModelProto
     parameters: dict[str, np.ndarray]
+    buffers: dict[str, np.ndarray]
 
 
 class _Functional(nn.Module):
@@ -52,6 +53,11 @@ def export(module: nn.Module, example: Tensor) -> Exported:
     """
     tensors = {name: t.detach() for name, t in (*module.named_parameters(), *module.named_buffers())}
     name = type(module).__name__
+    tied = {n for n, _ in module.named_parameters(remove_duplicate=False)} - {n for n, _ in module.named_parameters()}
+    if tied:
+        raise TdcoError(f"shares weights: {', '.join(sorted(tied))}", f"module {name}", "give each layer its own")
+    if INPUT in tensors:
+        raise TdcoError(f"has a tensor called {INPUT!r}", f"module {name}", "rename it")
     with evaluating(module), _quiet():
         try:
             program = torch.onnx.export(
@@ -75,7 +81,9 @@ def export(module: nn.Module, example: Tensor) -> Exported:
         raise TdcoError(f"returns {len(model.graph.output)} tensors", f"module {name}", "return the logits alone")
     for node in model.graph.node:
         node.name = _scope(node)
-    return Exported(model, {k: t.cpu().numpy().copy() for k, t in tensors.items()})
+    arrays = {k: t.cpu().numpy().copy() for k, t in tensors.items()}
+    buffers = {k: arrays.pop(k) for k, _ in module.named_buffers()}
+    return Exported(model, arrays, buffers)
 
 
 def _scope(node: onnx.NodeProto) -> str:

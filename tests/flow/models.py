@@ -40,6 +40,35 @@ def cnn_head() -> tuple[nn.Module, Tensor]:
     return CnnHead(), torch.randn(2, 1, 16, 16)
 
 
+class Scaled(nn.Module):
+    """Two layers without bias and a tensor that is no parameter between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(12, 8, bias=False), nn.Linear(8, 10, bias=False)
+        self.register_buffer("scale", torch.linspace(0.5, 1.5, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(torch.relu(self.a(x)) * self.scale)
+
+
+def with_buffer() -> tuple[nn.Module, Tensor]:
+    torch.manual_seed(3)
+    return Scaled(), torch.randn(1, 12)
+
+
+def norm_only() -> tuple[nn.Module, Tensor]:
+    """Has no GEMM at all."""
+    return nn.LayerNorm(10), torch.randn(2, 10)
+
+
+def tied() -> tuple[nn.Module, Tensor]:
+    """Uses one weight twice."""
+    layers = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
+    layers[2].weight = layers[0].weight
+    return layers, torch.randn(1, 8)
+
+
 def with_tanh() -> tuple[nn.Module, Tensor]:
     """Uses an operator that tdco does not support."""
     return nn.Sequential(nn.Linear(4, 4), nn.Tanh()), torch.randn(1, 4)

@@ -34,10 +34,10 @@ def test_patterns() -> None:
 @pytest.mark.parametrize(
     ("strategy", "message"),
     [
-        ("train:classifier*", "on model models: no parameter matches 'classifier.' .the model has: 0.weight, 0.bias"),
+        ("train:classifier*", "on model models.mlp: no parameter matches 'classifier.' .the model has: 0.weight, 0.bias"),
         ("train:", "names no parameter .for example train:fc"),
-        ("lp", "strategy lp on model models: no parameter matches 'fc.weight'"),
-        ("ft2", "strategy ft2 on model models: no parameter matches"),
+        ("lp", "strategy lp on model models.mlp: no parameter matches 'fc.weight'"),
+        ("ft2", "strategy ft2 on model models.mlp: no parameter matches"),
         ("lora1", "strategy 'lora1' is not supported .supported: ft1, ft2, infer, lp, train"),
         ("lora:r=4,targets=*", "strategy 'lora:r=4,targets=.' is not supported"),
         ("full", "strategy 'full' is not supported"),

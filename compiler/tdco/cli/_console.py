@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from rich.table import Table
 from tdco_sim.errors import SimError
 from tdco_spec import ConfigError
 
-from ..errors import TdcoError
+from ..errors import TdcoError, TdcoWarning
 
 LOG_WIDTH = 100
 """Columns of a table where there is no terminal to ask."""
@@ -33,13 +34,18 @@ def json_command(show: Callable[[dict[str, Any]], None]) -> Callable[[Callable[.
         @functools.wraps(function)
         def run(as_json: bool, **arguments: Any) -> None:
             try:
-                result = function(**arguments)
-            except (TdcoError, SimError, ConfigError) as e:
+                with warnings.catch_warnings(record=True) as caught:
+                    result = function(**arguments)
+                for message in dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, TdcoWarning)):
+                    console.print(f"warning: {message}", markup=False)
+            except (TdcoError, SimError, ConfigError, OSError) as e:
                 what, where, hint = (getattr(e, field, "") for field in ("what", "where", "hint"))
+                if isinstance(e, OSError):
+                    what, where = e.strerror or str(e), str(e.filename or "")
                 if as_json:
                     click.echo(json.dumps({"error": {"what": what or str(e), "where": where, "hint": hint}}))
                 else:
-                    console.print(f"[bold red]error:[/] {e}", markup=True)
+                    console.print(f"error: {e}", markup=False)
                 sys.exit(1)
             if as_json:
                 click.echo(json.dumps(result))

@@ -125,7 +125,7 @@ def demo(quick: bool, out: Path) -> dict[str, Any]:
     first = one_step[RTL_CONFIGS[0]]
     return {
         **first,
-        "ok": all(s["ok"] for s in one_step.values()),
+        "ok": all(s["ok"] for s in one_step.values()) and after > before,
         "strategy": strategy,
         "parameters": document["train"]["parameters"],
         "trainable": sum(document["train"]["trainable"].values()),

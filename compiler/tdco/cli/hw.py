@@ -20,7 +20,7 @@ def hw() -> None:
 
 
 def _show_list(result: dict[str, Any]) -> None:
-    columns = ("name", "rows", "cols", "pipe", "fmas", "tile", "port bits", "acc")
+    columns = ("name", "rows", "cols", "pipe", "fmas", "tile", "port_bits", "acc")
     table("hardware configurations", columns, [[c[k] for k in columns] for c in result["configs"]])
 
 
@@ -37,7 +37,7 @@ def list_() -> dict[str, Any]:
                 "pipe": c.pipe,
                 "fmas": c.fmas,
                 "tile": f"{c.rows}x{c.tile_cols}",
-                "port bits": 32 * c.port_words,
+                "port_bits": 32 * c.port_words,
                 "acc": c.acc,
             }
             for c in CONFIGS.values()
@@ -57,14 +57,15 @@ def show(config: str) -> dict[str, Any]:
 
 def _output(text: str, out: Path | None) -> dict[str, Any]:
     if out is None:
-        click.echo(text)
-        return {}
+        return {"text": text}
     out.write_text(text)
     return {"file": str(out), "bytes": len(text)}
 
 
 def _show_file(result: dict[str, Any]) -> None:
-    if result:
+    if "text" in result:
+        click.echo(result["text"])
+    else:
         console.print(f"wrote {result['file']} ({result['bytes']:,} bytes)")
 
 

@@ -17,9 +17,10 @@ from tdco_spec import HwConfig
 
 from .. import data
 from ..errors import TdcoError
+from ..files import FORMAT
 from ..ir import DTYPES
 from ..pipeline import reference_steps
-from ..reference import UpdateError, compare_updates
+from ..reference import UpdateError, compare_updates, graph_updates
 from ._console import console, json_command, key_values, progress
 from ._engines import engine_library, engine_verilog
 
@@ -32,10 +33,14 @@ def load_program(out: Path) -> Document:
     Raises:
         TdcoError: OUT holds no compiled program.
     """
+    hint = "run `tdco compile MODEL ... -o OUT` first"
     try:
-        return dict(json.loads((out / "program.json").read_text()))
-    except (OSError, json.JSONDecodeError) as e:
-        raise TdcoError("holds no compiled program", str(out), "run `tdco compile MODEL ... -o OUT` first") from e
+        document = dict(json.loads((out / "program.json").read_text()))
+    except (OSError, ValueError, TypeError) as e:
+        raise TdcoError("holds no compiled program", str(out), hint) from e
+    if document.get("format") != FORMAT:
+        raise TdcoError(f"holds a program of format {document.get('format')}, not {FORMAT}", str(out), hint)
+    return document
 
 
 def hw_of(document: Document) -> HwConfig:
@@ -112,29 +117,20 @@ def _classes(document: Document) -> int:
     return int(next(o["shape"][-1] for o in document["outputs"] if o["name"] != "loss"))
 
 
-def updates_of(document: Document, out: Path, result: RunResult) -> dict[str, np.ndarray]:
-    """new - old of every fp32 master, by parameter name."""
-    before = host.initial_state(out)
-    return {
-        s["source"]: result.state[s["name"]] - before[s["name"]]
-        for s in document["state"]
-        if s["name"].endswith(".master")
-    }
-
-
 def compare_with_reference(
-    document: Document, out: Path, result: RunResult, inputs: dict[str, np.ndarray]
-) -> tuple[UpdateError, list[float]]:
-    """The distance of the run's update to the reference's, and the reference's losses."""
+    document: Document, updates: dict[str, np.ndarray], out: Path, inputs: dict[str, np.ndarray]
+) -> UpdateError:
+    """The distance of the run's updates to the reference's."""
     image, label = (inputs[i["name"]] for i in document["inputs"])
-    losses, want = reference_steps(out, document["train"], image, label)
-    return compare_updates(updates_of(document, out, result), want), losses
+    return compare_updates(updates, reference_steps(out, document["train"], image, label)[1])
 
 
 def _show(result: dict[str, Any]) -> None:
     losses = result["loss"]
     shown = {**result, "loss": f"{losses[0]:.4f} -> {losses[-1]:.4f}" if losses else "-"}
-    key_values("run", {k: v for k, v in shown.items() if v is not None})
+    key_values("run", {k: v for k, v in shown.items() if v is not None and v != []})
+    if result["unchanged"]:
+        console.print(f"no step changed {', '.join(result['unchanged'])}: zero gradients, or skipped for overflow")
 
 
 @click.command()
@@ -144,7 +140,9 @@ def _show(result: dict[str, Any]) -> None:
 @click.option("--steps", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--data", "source", default="random", show_default=True, help="digits, or random (seeded noise)")
 @click.option("--rotate", type=float, default=0.0, show_default=True, help="Degrees the images are turned by.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Order of the samples, or the noise.")
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Order of the samples, or the noise."
+)
 @click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), help="soc: a trace to open in Perfetto.")
 @json_command(_show)
 def run(
@@ -169,10 +167,13 @@ def summary(
     """What a run reports (keys: README); ``ok`` is False when bits differ or none were compared."""
     stats, steps = result.stats, len(next(iter(inputs.values())))
     flop = document["stats"]["flop"] * steps
-    error = compare_with_reference(document, out, result, inputs)[0] if document["train"]["trainable"] else None
+    updates = graph_updates(host.initial_state(out), result.state)
+    error = compare_with_reference(document, updates, out, inputs) if updates else None
     compared = stats["words_compared"] > 0
+    planned = document["stats"]
+    complete = stats["jobs"] == planned["gemm_jobs"] * steps and stats["macs"] == planned["macs"] * steps
     report = {
-        "ok": stats["mismatches"] == 0 and (compared or engine == "golden"),
+        "ok": stats["mismatches"] == 0 and complete and (compared or engine == "golden"),
         "flop": flop,
         "mismatches": stats["mismatches"] if compared else None,
         "words_compared": stats["words_compared"] if compared else None,
@@ -180,6 +181,7 @@ def summary(
         "rtl_macs": stats["macs"] if engine == "rtl" else 0,
         "max_rel_error": error.max_rel_error if error else None,
         "cosine": error.cosine if error else None,
+        "unchanged": [name for name, update in updates.items() if not update.any()],
         "loss": [float(x) for x in result.outputs["loss"].reshape(-1)] if "loss" in result.outputs else [],
         "l1_peak_bytes": stats["l1_peak_bytes"],
         "l2_peak_bytes": stats["l2_peak_bytes"],
@@ -192,5 +194,6 @@ def summary(
         timing = {"cycles": cycles, "flop_per_cycle": flop / cycles, "updates_per_second": rate}
         return {**report, **timing, "busy": stats["busy"]}
     if engine == "rtl":
-        return {**report, "engine_cycles": stats["cycles"], "flop_per_engine_cycle": flop / stats["cycles"]}
+        rate = flop / stats["cycles"] if stats["cycles"] else None
+        return {**report, "engine_cycles": stats["cycles"], "flop_per_engine_cycle": rate}
     return report

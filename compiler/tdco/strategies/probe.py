@@ -11,7 +11,7 @@ CLASSIFIER = ("fc.weight", "fc.bias")
 
 def lp(argument: str, names: Sequence[str]) -> Sequence[str]:
     require_no_argument(argument)
-    return select(CLASSIFIER, names)
+    return select([n for n in CLASSIFIER if n in names] or CLASSIFIER, names)
 
 
 METHODS = {"lp": lp}

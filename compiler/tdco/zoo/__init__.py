@@ -68,7 +68,7 @@ def forward_graph(model: Model, batch: int | None = None) -> Graph:
 
     example = model.example if batch is None else model.example[:1].repeat(batch, *[1] * (model.example.dim() - 1))
     exported = export(model.module, example)
-    return import_onnx(exported.model, exported.parameters, model.name)
+    return import_onnx(exported.model, exported.parameters, model.name, buffers=exported.buffers)
 
 
 def _from_python(path: Path, function: str) -> Model:
@@ -88,7 +88,7 @@ def _from_python(path: Path, function: str) -> Model:
     if not isinstance(module, torch.nn.Module) or not isinstance(example, torch.Tensor):
         what = f"{function}() returned ({type(module).__name__}, {type(example).__name__})"
         raise TdcoError(what, str(path), hint)
-    return Model(path.stem, module, example)
+    return Model(f"{path.stem}.{function}", module, example)
 
 
 def _run(path: Path) -> Any:
