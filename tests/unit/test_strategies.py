@@ -34,7 +34,7 @@ def test_patterns() -> None:
 @pytest.mark.parametrize(
     ("strategy", "message"),
     [
-        ("train:classifier*", "on model models.mlp: no parameter matches 'classifier.' .the model has: 0.weight, 0.bias"),
+        ("train:classifier*", "models.mlp: no parameter matches 'classifier.' .the model has: 0.weight, 0.bias"),
         ("train:", "names no parameter .for example train:fc"),
         ("lp", "strategy lp on model models.mlp: no parameter matches 'fc.weight'"),
         ("ft2", "strategy ft2 on model models.mlp: no parameter matches"),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import json
 import sys
+import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -20,6 +22,9 @@ from ..errors import TdcoError, TdcoWarning
 
 LOG_WIDTH = 100
 """Columns of a table where there is no terminal to ask."""
+
+LOG_SECONDS = 10
+"""Between two lines of progress in a log."""
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -82,7 +87,21 @@ def key_values(title: str, values: Mapping[str, Any]) -> None:
     table(title, ("", ""), [(k, text(v)) for k, v in values.items()])
 
 
-def progress() -> Progress:
-    """A progress bar on stderr that vanishes when done and stays silent where there is no terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+@contextmanager
+def progress(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A function of (done, total) that moves a bar on stderr; without a terminal it writes a line now and then."""
+    if console.is_terminal:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task(title, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+        return
+    said = time.monotonic()
+
+    def log(done: int, total: int) -> None:
+        nonlocal said
+        if time.monotonic() - said >= LOG_SECONDS:
+            said = time.monotonic()
+            console.print(f"{title}: {100 * done // total} %")
+
+    yield log

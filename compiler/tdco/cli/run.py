@@ -56,12 +56,7 @@ def run_steps(out: Path, engine: str, inputs: dict[str, np.ndarray], title: str 
     library = engine_library(engine, cfg)
     check = engine_library("golden", cfg) if engine != "golden" else None
     start = time.perf_counter()
-    with progress() as bar:
-        task = bar.add_task(title, total=None)
-
-        def on_progress(done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total)
-
+    with progress(title) as on_progress:
         result = host.run(out, library, check=check, inputs=inputs, on_progress=on_progress)
     return result, time.perf_counter() - start
 
