@@ -1,6 +1,5 @@
-"""Writes a configuration as a C header or as JSON, for everything that cannot import Python."""
+"""Writes a configuration as a C header, for everything that cannot import Python."""
 
-import json
 from dataclasses import asdict
 
 from .cluster import CLUSTER_CONSTANTS
@@ -49,19 +48,3 @@ def c_header(cfg: HwConfig) -> str:
     lines += [f"#define TDCO_{name} 0x{value:X}" for name, value in CLUSTER_CONSTANTS.items()]
     lines += ["", "#endif", ""]
     return "\n".join(lines)
-
-
-def config_json(cfg: HwConfig) -> str:
-    """``cfg`` with its derived values, memory map and registers as JSON text."""
-    sizes = region_sizes(cfg)
-    document = {
-        **asdict(cfg),
-        "hash": cfg.hash,
-        "tile_cols": cfg.tile_cols,
-        "port_words": cfg.port_words,
-        "memory_map": {r.name: {"base": r.base, "size": sizes[r.name]} for r in MEMORY_MAP.values()},
-        "registers": {r.name: r.offset for r in REGISTERS.values()},
-        "job_flags": JOB_FLAGS,
-        "status_flags": STATUS_FLAGS,
-    }
-    return json.dumps(document, indent=2) + "\n"

@@ -6,42 +6,20 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from tdco_spec import MEMORY_MAP, HwConfig
+from tdco_spec import HwConfig
 from tdco_spec.emit import c_header
 
 from .build import cached, compile_objects, linker, run_tool, sw_dir
 from .errors import SimError
 from .result import RunResult
+from .tensors import as_stored, count_steps, description, memory_image, read_state, split_outputs
 
-DTYPES: dict[str, np.dtype[Any]] = {
-    "f16": np.dtype(np.float16),
-    "f32": np.dtype(np.float32),
-    "i32": np.dtype(np.int32),
-    "u8": np.dtype(np.uint8),
-}
 FLAGS = ("-O2", "-g", "-march=native", "-ffp-contract=off", "-fno-fast-math", "-Wall", "-Wextra")
 SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 SANITIZER_ENV = {"ASAN_OPTIONS": "detect_leaks=0", "UBSAN_OPTIONS": "print_stacktrace=1"}
-PROGRAM, DESCRIPTION = "program.c", "program.json"
-
-Spec = Mapping[str, Any]
-
-
-def description(out_dir: Path) -> dict[str, Any]:
-    """The contents of OUT/program.json.
-
-    Raises:
-        SimError: if OUT holds no compiled program.
-    """
-    try:
-        return dict(json.loads((out_dir / DESCRIPTION).read_text()))
-    except (OSError, ValueError) as error:
-        raise SimError(
-            "holds no compiled program", str(out_dir), "run `tdco compile MODEL ... -o OUT` first"
-        ) from error
+PROGRAM = "program.c"
 
 
 def build(out_dir: Path, cfg: HwConfig, sanitize: bool = False) -> Path:
@@ -70,19 +48,6 @@ def build(out_dir: Path, cfg: HwConfig, sanitize: bool = False) -> Path:
     return cached("step", ["link", *flags, *map(str, [*tables, *objects])], make) / "step"
 
 
-def read_state(out_dir: Path, image: bytes) -> dict[str, np.ndarray]:
-    """The state tensors in ``image``, the bytes of L2 from its base address."""
-    return {
-        spec["name"]: _from_stored(spec, np.frombuffer(image, DTYPES[spec["dtype"]], _size(spec), _offset(spec)), ())
-        for spec in description(out_dir)["state"]
-    }
-
-
-def initial_state(out_dir: Path) -> dict[str, np.ndarray]:
-    """The state tensors by name, as compiled."""
-    return read_state(out_dir, (out_dir / description(out_dir)["image"]).read_bytes())
-
-
 def run(
     out_dir: Path,
     engine: Path,
@@ -103,12 +68,9 @@ def run(
     document = description(out_dir)
     program = build(out_dir, HwConfig(**document["hw"]), sanitize)
     inputs = inputs or {}
-    steps = _steps(document, inputs)
-    image = bytearray((out_dir / document["image"]).read_bytes())
-    for spec in document["state"]:
-        if state and spec["name"] in state:
-            _place(image, spec, _as_stored(spec, state[spec["name"]], ()))
-    feed = [_as_stored(spec, inputs[spec["name"]], (steps,)).reshape(steps, -1) for spec in document["inputs"]]
+    steps = count_steps(document, inputs)
+    image = memory_image(out_dir, document, state)
+    feed = [as_stored(spec, inputs[spec["name"]], (steps,)).reshape(steps, -1) for spec in document["inputs"]]
 
     with tempfile.TemporaryDirectory(prefix="tdco-") as scratch:
         files = {n: Path(scratch) / n for n in ("l2-in", "inputs", "outputs", "l2-out", "stats")}
@@ -126,7 +88,7 @@ def run(
         outputs = np.frombuffer(files["outputs"].read_bytes(), np.uint8).reshape(steps, -1)
         stats = json.loads(files["stats"].read_text())
         final_state = read_state(out_dir, files["l2-out"].read_bytes())
-    return RunResult(_split(document["outputs"], outputs), final_state, stats)
+    return RunResult(split_outputs(document["outputs"], outputs), final_state, stats)
 
 
 def _execute(command: list[str], where: str, on_progress: Callable[[int, int], None] | None) -> None:
@@ -147,59 +109,3 @@ def _execute(command: list[str], where: str, on_progress: Callable[[int, int], N
         if code != 0:
             said = "\n".join(errors.read().strip().splitlines()[:40])
             raise SimError(said or f"the host program ended with status {code}", where)
-
-
-def _offset(spec: Spec) -> int:
-    return int(spec["addr"]) - MEMORY_MAP["l2"].base
-
-
-def _size(spec: Spec) -> int:
-    return int(spec["bytes"]) // DTYPES[spec["dtype"]].itemsize
-
-
-def _steps(document: Mapping[str, Any], inputs: Mapping[str, np.ndarray]) -> int:
-    wanted = [spec["name"] for spec in document["inputs"]]
-    if set(wanted) != set(inputs):
-        raise SimError(f"the inputs are {', '.join(wanted) or 'none'}, not {', '.join(inputs) or 'none'}", "inputs")
-    lengths = {len(array) for array in inputs.values()}
-    if len(lengths) > 1:
-        raise SimError(f"inputs for different numbers of steps: {sorted(lengths)}", "inputs")
-    return lengths.pop() if lengths else 1
-
-
-def _memory_order(spec: Spec) -> list[int]:
-    """Axes from the outermost in memory to the innermost; a stored tensor has no gaps."""
-    return sorted(range(len(spec["shape"])), key=lambda axis: -spec["strides"][axis])
-
-
-def _as_stored(spec: Spec, array: np.ndarray, leading: tuple[int, ...]) -> np.ndarray:
-    """``array`` [*leading, *shape] in the order of its elements in memory."""
-    shape = (*leading, *spec["shape"])
-    if array.shape != shape:
-        raise SimError(f"must have shape {list(shape)}, not {list(array.shape)}", str(spec["name"]))
-    axes = (*range(len(leading)), *(len(leading) + axis for axis in _memory_order(spec)))
-    return np.ascontiguousarray(array.transpose(axes), DTYPES[spec["dtype"]])
-
-
-def _from_stored(spec: Spec, elements: np.ndarray, leading: tuple[int, ...]) -> np.ndarray:
-    """The inverse of _as_stored."""
-    order = _memory_order(spec)
-    stored = elements.reshape(*leading, *(spec["shape"][axis] for axis in order))
-    inverse = (len(leading) + order.index(axis) for axis in range(len(order)))
-    return np.ascontiguousarray(stored.transpose(*range(len(leading)), *inverse))
-
-
-def _place(image: bytearray, spec: Spec, array: np.ndarray) -> None:
-    end = _offset(spec) + int(spec["bytes"])
-    image.extend(bytes(max(0, end - len(image))))
-    image[_offset(spec) : end] = array.tobytes()
-
-
-def _split(specs: list[Spec], rows: np.ndarray) -> dict[str, np.ndarray]:
-    """Rows [steps, bytes] as the tensors that were written one after the other."""
-    result, at = {}, 0
-    for spec in specs:
-        part = np.ascontiguousarray(rows[:, at : at + spec["bytes"]])
-        result[spec["name"]] = _from_stored(spec, part.view(DTYPES[spec["dtype"]]), (len(rows),))
-        at += spec["bytes"]
-    return result

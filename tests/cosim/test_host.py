@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tdco_sim import golden, host
+from tdco_sim import golden, host, tensors
 from tdco_sim.build import sw_dir
 from tdco_sim.errors import SimError
 from tdco_spec import get_config
@@ -58,7 +58,7 @@ def test_steps(tmp_path: Path, sanitize: bool) -> None:
     assert result.stats["l1_peak_bytes"] == tiny.W2 - tiny.L1 + w_bytes
     assert result.stats["l2_peak_bytes"] == tiny.R_L2 - tiny.L2 + r_bytes
     assert seen and seen[0][1] == 3 * 7
-    np.testing.assert_array_equal(host.initial_state(out)["w"], W_INIT)
+    np.testing.assert_array_equal(tensors.initial_state(out)["w"], W_INIT)
 
 
 def test_state_can_be_replaced(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_tensors_stored_in_another_order_of_axes(tmp_path: Path) -> None:
     for spec in (*document["outputs"], *document["state"]):
         spec["shape"], spec["strides"] = spec["shape"][::-1], spec["strides"][::-1]
     (out / "program.json").write_text(json.dumps(document))
-    np.testing.assert_array_equal(host.initial_state(out)["w"], W_INIT.T)
+    np.testing.assert_array_equal(tensors.initial_state(out)["w"], W_INIT.T)
     result = host.run(out, golden.build(CFG), inputs={"x": X}, state={"w": -W_INIT.T})
     np.testing.assert_array_equal(result.outputs["r"], expected(X, -W_INIT).transpose(0, 2, 1))
     np.testing.assert_array_equal(result.state["w"], -8 * W_INIT.T)

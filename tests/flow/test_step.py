@@ -15,7 +15,7 @@ import pytest
 from tdco import data, zoo
 from tdco.pipeline import compile_model, reference_steps
 from tdco.reference import UpdateError, compare_updates
-from tdco_sim import golden, host
+from tdco_sim import golden, host, tensors
 from tdco_sim.result import RunResult
 from tdco_spec import get_config
 
@@ -46,7 +46,7 @@ def run(out: Path, inputs: dict[str, np.ndarray]) -> RunResult:
 
 
 def update_error(out: Path, inputs: dict[str, np.ndarray], result: RunResult) -> UpdateError:
-    before = host.initial_state(out)
+    before = tensors.initial_state(out)
     masters = [s for s in document(out)["state"] if s["name"].endswith(".master")]
     got = {s["source"]: result.state[s["name"]] - before[s["name"]] for s in masters}
     image, label = inputs.values()

@@ -9,7 +9,7 @@ import pytest
 import redmule.verilog
 from tdco import zoo
 from tdco.pipeline import compile_model
-from tdco_sim import golden, host
+from tdco_sim import golden, host, tensors
 from tdco_sim.soc.run import run
 from tdco_spec import get_config
 
@@ -22,8 +22,8 @@ def test_step_of_cct2(strategy: str, tmp_path: Path) -> None:
     planned = compile_model(zoo.load("zoo:cct2", True, 0), strategy, CFG, tmp_path)["stats"]
     rng = np.random.default_rng(0)
     inputs = {}
-    for spec in host.description(tmp_path)["inputs"]:
-        shape, dtype = (1, *spec["shape"]), host.DTYPES[spec["dtype"]]
+    for spec in tensors.description(tmp_path)["inputs"]:
+        shape, dtype = (1, *spec["shape"]), tensors.DTYPES[spec["dtype"]]
         drawn = rng.integers(0, 10, shape) if dtype.kind in "iu" else rng.standard_normal(shape)
         inputs[spec["name"]] = drawn.astype(dtype)
     want = host.run(tmp_path, golden.build(CFG), inputs=inputs)

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 import numpy as np
-from tdco_sim import host
+from tdco_sim import host, tensors
 from tdco_sim.result import RunResult
 from tdco_sim.soc import run as soc
 from tdco_spec import HwConfig
@@ -162,7 +162,7 @@ def summary(
     """What a run reports (keys: README); ``ok`` is False when bits differ or none were compared."""
     stats, steps = result.stats, len(next(iter(inputs.values())))
     flop = document["stats"]["flop"] * steps
-    updates = graph_updates(host.initial_state(out), result.state)
+    updates = graph_updates(tensors.initial_state(out), result.state)
     error = compare_with_reference(document, updates, out, inputs) if updates else None
     compared = stats["words_compared"] > 0
     planned = document["stats"]

@@ -11,8 +11,8 @@ import numpy as np
 from tdco_spec import MEMORY_MAP, HwConfig
 
 from ..errors import SimError
-from ..host import _as_stored, _place, _split, _steps, description, read_state
 from ..result import RunResult
+from ..tensors import as_stored, count_steps, description, memory_image, read_state, split_outputs
 from .elf import read_elf
 from .firmware import build_program
 from .program import Tables, read_tables
@@ -48,17 +48,14 @@ def run(
     elf = read_elf(build_program(out_dir, cfg))
     tables = read_tables(elf, out_dir / "program.c")
     inputs = inputs or {}
-    steps = _steps(document, inputs)
-    image = bytearray((out_dir / document["image"]).read_bytes())
-    for spec in document["state"]:
-        if state and spec["name"] in state:
-            _place(image, spec, _as_stored(spec, state[spec["name"]], ()))
-    feed = {spec["name"]: _as_stored(spec, inputs[spec["name"]], (steps,)) for spec in document["inputs"]}
+    steps = count_steps(document, inputs)
+    image = memory_image(out_dir, document, state)
+    feed = {spec["name"]: as_stored(spec, inputs[spec["name"]], (steps,)) for spec in document["inputs"]}
     began = time.perf_counter()
     outputs: list[np.ndarray] = []
     step_cycles: list[int] = []
     with Simulator(cfg, elf, verilog) as sim:
-        sim.write(L2_BASE, bytes(image))
+        sim.write(L2_BASE, image)
         sim.watch_calls(
             [(c.kernel, [(b.addr, b.bytes, b.first == c.command) for b in tables.buffers_of(c)]) for c in tables.calls]
         )
@@ -82,7 +79,7 @@ def run(
         if trace:
             write_perfetto(trace, sim.events, tables, cfg)
             stats["profile"] = profile(sim.events, tables, cfg)
-    return RunResult(_split(document["outputs"], np.stack(outputs)), final, stats)
+    return RunResult(split_outputs(document["outputs"], np.stack(outputs)), final, stats)
 
 
 def _reason(sim: Simulator, stop: Stop, tables: Tables) -> str:
