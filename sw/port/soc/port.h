@@ -4,7 +4,6 @@
 #define TDCO_PORT_H
 
 #include <stdint.h>
-#include <string.h>
 
 #include "tdco.h"
 
@@ -12,7 +11,7 @@
 static inline float tdco_h2f(uint16_t h)
 {
     _Float16 half;
-    memcpy(&half, &h, sizeof half);
+    __builtin_memcpy(&half, &h, sizeof half);
     return (float)half;
 }
 
@@ -21,7 +20,7 @@ static inline uint16_t tdco_f2h(float value)
 {
     const _Float16 half = (_Float16)value;
     uint16_t h;
-    memcpy(&h, &half, sizeof h);
+    __builtin_memcpy(&h, &half, sizeof h);
     return h;
 }
 
