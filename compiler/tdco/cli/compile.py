@@ -1,13 +1,15 @@
-"""``tdco compile``: a model and a strategy become a program for the SoC."""
+"""``tdco compile``: a model and a strategy become a program for the SoC, and its firmware."""
 
 from __future__ import annotations
 
+import hashlib
 import time
 from pathlib import Path
 from typing import Any
 
 import click
-from tdco_spec import get_config
+from tdco_sim.soc.firmware import write_firmware
+from tdco_spec import HwConfig, get_config
 
 from .. import zoo
 from ..pipeline import compile_model
@@ -15,8 +17,20 @@ from ._console import console, json_command, key_values
 
 
 def _show(result: dict[str, Any]) -> None:
-    shown = {k: v for k, v in result.items() if k not in ("out", "copies_inserted")}
+    shown = {k: v for k, v in result.items() if k not in ("out", "copies_inserted", "firmware")}
+    if elf := result["firmware"]:
+        shown["firmware"] = f"{elf['bytes']:,} bytes, {elf['seconds']} s"
     key_values(f"compiled into {result['out']}", shown)
+
+
+def build_firmware(out: Path, cfg: HwConfig) -> dict[str, Any]:
+    """Builds OUT/firmware.elf; what it is, and the seconds the C compiler took (few where its work is cached)."""
+    start = time.perf_counter()
+    with console.status("building the firmware"):
+        elf = write_firmware(out, cfg)
+    data = elf.read_bytes()
+    seconds = round(time.perf_counter() - start, 2)
+    return {"elf": str(elf), "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(), "seconds": seconds}
 
 
 @click.command("compile")
@@ -28,23 +42,34 @@ def _show(result: dict[str, Any]) -> None:
 @click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="Learning rate of SGD.")
 @click.option("--fresh", is_flag=True, help="Zoo models: fresh weights instead of the shipped checkpoint.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of fresh weights.")
+@click.option("--firmware/--no-firmware", default=True, show_default=True, help="Build OUT/firmware.elf for the cores.")
 @json_command(_show)
 def compile_(
-    model: str, strategy: str, config: str, out: Path, batch: int | None, lr: float | None, fresh: bool, seed: int
+    model: str,
+    strategy: str,
+    config: str,
+    out: Path,
+    batch: int | None,
+    lr: float | None,
+    fresh: bool,
+    seed: int,
+    firmware: bool,
 ) -> dict[str, Any]:
     """Compiles MODEL (zoo:cct2, file.py:function, model.onnx) into a training step."""
     start = time.perf_counter()
     with console.status(f"compiling {model}"):
         document = compile_model(zoo.load(model, not fresh, seed), strategy, get_config(config), out, batch, lr)
+    seconds = round(time.perf_counter() - start, 2)
     stats, train = document["stats"], document["train"]
     return {
         "out": str(out),
         "model": document["name"],
         "strategy": strategy,
         "config": config,
-        "seconds": round(time.perf_counter() - start, 2),
+        "seconds": seconds,  # of tdco alone
         "parameters": train["parameters"],
         "trainable": sum(train["trainable"].values()),
         **{k: v for k, v in stats.items() if k != "dma_bytes"},
         "copies_inserted": train["copies_inserted"],
+        "firmware": build_firmware(out, get_config(config)) if firmware else None,
     }

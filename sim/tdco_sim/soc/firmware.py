@@ -1,6 +1,8 @@
 """Builds firmware for the cluster: C and assembly for RV32 with clang, linked by our own script."""
 
+import importlib.util
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,12 +26,21 @@ FLAGS = (
     "-Wextra",
 )
 HINT = "pip install ziglang, or name a clang for riscv32 in TDCO_CC"
+ELF_NAME = "firmware.elf"
 
 
 def compiler() -> list[str]:
-    """clang for RV32 with Zfinx and Zhinx: $TDCO_CC, else the ziglang wheel's."""
+    """clang for RV32 with Zfinx and Zhinx: $TDCO_CC, else the ziglang wheel's.
+
+    Raises:
+        SimError: if there is neither.
+    """
     if own := os.environ.get("TDCO_CC"):
+        if shutil.which(own) is None:
+            raise SimError("is no program that can be run", f"TDCO_CC={own}", HINT)
         return [own, "--target=riscv32-unknown-elf", "-march=rv32imc_zicsr_zfinx_zhinx"]
+    if importlib.util.find_spec("ziglang") is None:
+        raise SimError("there is no C compiler for RV32", "firmware", HINT)
     mcpu = "-mcpu=generic_rv32+m+c+zicsr+zfinx+zhinx"
     return [sys.executable, "-m", "ziglang", "cc", "--target=riscv32-freestanding-none", mcpu]
 
@@ -83,10 +94,10 @@ def build(sources: Sequence[Path], cfg: HwConfig, kernels: Sequence[Path] = (), 
     def make(directory: Path) -> None:
         (directory / "link.ld").write_text(script)
         flags = ["-nostdlib", "-static", f"-Wl,-T,{directory / 'link.ld'}"]
-        output = directory / "firmware.elf"
+        output = directory / ELF_NAME
         run_tool([*compiler(), "-mabi=ilp32", *flags, *objects, "-o", output], "linking the firmware", HINT)
 
-    return cached("elf", [script, *map(str, objects)], make) / "firmware.elf"
+    return cached("elf", [script, *map(str, objects)], make) / ELF_NAME
 
 
 def build_program(out_dir: Path, cfg: HwConfig) -> Path:
@@ -101,3 +112,25 @@ def build_program(out_dir: Path, cfg: HwConfig) -> Path:
     sw = sw_dir()
     kernels = sorted((sw / "kernels").glob("*.c"))
     return build([program, sw / "runtime" / "run.c", sw / "port" / "soc" / "main.c"], cfg, kernels)
+
+
+def write_firmware(out_dir: Path, cfg: HwConfig) -> Path:
+    """Builds the program in ``out_dir`` and puts the ELF beside it, where every platform with cores takes it from.
+
+    Raises:
+        SimError: as :func:`build_program`.
+    """
+    elf = out_dir / ELF_NAME
+    shutil.copyfile(build_program(out_dir, cfg), elf)
+    return elf
+
+
+def program_elf(out_dir: Path, cfg: HwConfig) -> Path:
+    """The ELF of the compiled program in ``out_dir``: the one beside it, or a new one if program.c is younger.
+
+    Raises:
+        SimError: as :func:`build_program`.
+    """
+    elf, program = out_dir / ELF_NAME, out_dir / "program.c"
+    fresh = elf.exists() and program.exists() and elf.stat().st_mtime >= program.stat().st_mtime
+    return elf if fresh else build_program(out_dir, cfg)

@@ -14,7 +14,7 @@ from ..errors import SimError
 from ..result import RunResult
 from ..tensors import as_stored, count_steps, description, memory_image, read_state, split_outputs
 from .elf import read_elf
-from .firmware import build_program
+from .firmware import program_elf
 from .program import Tables, read_tables
 from .simulator import Simulator, Stop, describe
 from .trace import profile, write_perfetto
@@ -45,7 +45,7 @@ def run(
     """
     document = description(out_dir)
     cfg = HwConfig(**document["hw"])
-    elf = read_elf(build_program(out_dir, cfg))
+    elf = read_elf(program_elf(out_dir, cfg))
     tables = read_tables(elf, out_dir / "program.c")
     inputs = inputs or {}
     steps = count_steps(document, inputs)
