@@ -8,6 +8,7 @@ from itertools import accumulate, pairwise
 
 from tdco_spec import HwConfig
 
+from .cost import Predictor, core_formula
 from .errors import TdcoError
 from .ir import Graph
 from .layout import Layout
@@ -22,7 +23,9 @@ def persistent(graph: Graph, layout: Layout) -> frozenset[str]:
     return frozenset(layout.views[name].storage for name in names)
 
 
-def plan(graph: Graph, layout: Layout, tilings: Mapping[int, Tiling], cfg: HwConfig) -> tuple[Schedule, MemoryPlan]:
+def plan(
+    graph: Graph, layout: Layout, tilings: Mapping[int, Tiling], cfg: HwConfig, predict: Predictor | None = None
+) -> tuple[Schedule, MemoryPlan]:
     """The final schedule, with every wait that data flow and the reuse of memory need, and an offset for every buffer.
 
     A buffer lives from the first to the last command that touches it, in issue order; persistent ones live
@@ -31,7 +34,7 @@ def plan(graph: Graph, layout: Layout, tilings: Mapping[int, Tiling], cfg: HwCon
     Raises:
         TdcoError: L2 is too small; tensor, demand, limit and what would help.
     """
-    buffers, steps = make_steps(graph, layout, tilings)
+    buffers, steps = make_steps(graph, layout, tilings, predict or core_formula(cfg))
     keep = persistent(graph, layout)
     next_node = {step.node: following.node for step, following in pairwise(steps) if step.node != following.node}
     serial: set[int] = set()

@@ -17,6 +17,7 @@ from tdco_spec import HwConfig
 
 from . import zoo
 from .autodiff import inference_graph, parameters, training_graph
+from .cost import Predictor
 from .files import write_program
 from .ir import Graph, prune, verify
 from .layout import assign_layout
@@ -45,12 +46,19 @@ MODEL_PT2, MODEL_ONNX = "model.pt2", "model.onnx"
 
 
 def compile_model(
-    model: Model, strategy: str, cfg: HwConfig, out_dir: Path, batch: int | None = None, lr: float | None = None
+    model: Model,
+    strategy: str,
+    cfg: HwConfig,
+    out_dir: Path,
+    batch: int | None = None,
+    lr: float | None = None,
+    predict: Predictor | None = None,
 ) -> dict[str, Any]:
     """Compiles one step of ``model`` under ``strategy`` for ``cfg`` into OUT; returns the document of program.json.
 
     OUT also holds the graph after every pass (``dump/NN_pass.txt``) and the model itself, as the reference that
-    runs are compared with. ``batch`` overrides the example input's; ``lr`` the strategy's learning rate.
+    runs are compared with. ``batch`` overrides the example input's; ``lr`` the strategy's learning rate;
+    ``predict`` gives a job's engine cycles, by default the closed formula.
 
     Raises:
         TdcoError: the model cannot be exported, imported, differentiated, tiled or placed in memory.
@@ -62,7 +70,7 @@ def compile_model(
     step = _run_passes(step, "autodiff", STEP_PASSES, dumps)
     graph, layout = assign_layout(step)
     dumps[f"{len(dumps):02}_layout.txt"] = str(verify(graph))
-    schedule, memory = plan(graph, layout, choose_tiling(graph, layout, cfg), cfg)
+    schedule, memory = plan(graph, layout, choose_tiling(graph, layout, cfg, predict), cfg, predict)
     trainable = {name: parameters(forward)[name].size for name in training.trainable}
     meta = {
         **asdict(training),

@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from .cost import Predictor
 from .domain import Operand, Tile
 from .ir import Graph
 from .layout import Layout, is_view
 from .ops import get_op
+from .orient import orient
 from .program import Buffer, Command, Copy, GemmJob, KernelCall, Ref, Schedule
 from .transfer import Region, copies, overlap
 from .work import Access, Tiling, Work, describe, ranges, scratch_bytes, tile_bytes
@@ -45,16 +47,19 @@ class Step:
 
 
 def make_steps(
-    graph: Graph, layout: Layout, tilings: Mapping[int, Tiling]
+    graph: Graph, layout: Layout, tilings: Mapping[int, Tiling], predict: Predictor
 ) -> tuple[dict[str, Buffer], tuple[Step, ...]]:
-    """All buffers, and the tiles of all nodes in order. ``tilings`` as ``tile.choose_tiling`` gives them."""
+    """All buffers, and the tiles of all nodes in order. ``tilings`` as ``tile.choose_tiling`` gives them.
+
+    Products are oriented as ``predict`` finds cheaper.
+    """
     buffers = {name: Buffer(name, graph.type(name).bytes, "l2", name) for name in layout.storages()}
     steps: list[Step] = []
     for index, tiling in tilings.items():
         assert not is_view(graph.nodes[index])
         work = describe(graph, layout, graph.nodes[index])
         buffers.update(_node_buffers(work, tiling, index))
-        steps += _node_steps(work, tiling, index)
+        steps += _node_steps(work, tiling, index, predict)
     return buffers, tuple(steps)
 
 
@@ -75,7 +80,7 @@ def _node_buffers(work: Work, tiling: Tiling, index: int) -> dict[str, Buffer]:
     return {b.name: b for b in found}
 
 
-def _node_steps(work: Work, tiling: Tiling, index: int) -> list[Step]:
+def _node_steps(work: Work, tiling: Tiling, index: int, predict: Predictor) -> list[Step]:
     op = get_op(work.node.op)
     assert op.lower
     scratch = Ref(f"scratch@{index}") if scratch_bytes(work.domain, tiling.sizes) else None
@@ -103,7 +108,8 @@ def _node_steps(work: Work, tiling: Tiling, index: int) -> list[Step]:
             if position >= len(work.inputs) and (n == len(boxes) - 1 or boxes[n + 1][position] != box):
                 outs += _tile_copies(access, operand, to_l1=False)
         inputs, outputs = tuple(operands[: len(work.inputs)]), tuple(operands[len(work.inputs) :])
-        computes = tuple(op.lower(work.node, Tile(loops, inputs, outputs, scratch, first, last)))
+        lowered = op.lower(work.node, Tile(loops, inputs, outputs, scratch, first, last))
+        computes = tuple(orient(c, predict) if isinstance(c, GemmJob) else c for c in lowered)
         steps.append(Step(index, tuple(ins), computes, tuple(outs)))
     return steps
 

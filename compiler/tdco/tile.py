@@ -13,19 +13,19 @@ from math import ceil, prod
 
 from tdco_spec import HwConfig
 
+from .cost import Predictor, core_formula
 from .domain import Domain, Operand, Tile
 from .errors import TdcoError
 from .ir import Graph
 from .layout import Layout, is_view
 from .ops import get_op
+from .orient import orient
 from .program import GemmJob, Ref
 from .transfer import copies
 from .work import Access, Tiling, Work, aligned, demand_bytes, describe, scratch_bytes, tile_bytes
 
 COMMAND_CYCLES = 100
 """Of every command beside its own work: the controller waits for what it needs, writes its registers, notes its end."""
-JOB_START_CYCLES = 60
-"""Of an engine job beside its core formula: filling the array, draining the last rows."""
 COPY_START_CYCLES = 16
 ROW_START_CYCLES = 1
 """Of every row of a copy: it starts a burst of its own."""
@@ -41,12 +41,13 @@ Kind = tuple[tuple[str, int], ...]
 """A tile shape: every loop with its size."""
 
 
-def choose_tiling(graph: Graph, layout: Layout, cfg: HwConfig) -> dict[int, Tiling]:
+def choose_tiling(graph: Graph, layout: Layout, cfg: HwConfig, predict: Predictor | None = None) -> dict[int, Tiling]:
     """The tiling of every computing node, by its index in ``graph.nodes``.
 
     Raises:
         TdcoError: a node's smallest tiles do not fit L1.
     """
+    predict = predict or core_formula(cfg)
     known: dict[tuple, Tiling] = {}
     chosen: dict[int, Tiling] = {}
     for index, node in enumerate(graph.nodes):
@@ -59,12 +60,12 @@ def choose_tiling(graph: Graph, layout: Layout, cfg: HwConfig) -> dict[int, Tili
             tuple(a and (a.type, a.view.strides) for a in (*work.inputs, *work.outputs)),
         )
         if key not in known:
-            known[key] = _best(work, cfg, graph.source(node))
+            known[key] = _best(work, cfg, predict, graph.source(node))
         chosen[index] = known[key]
     return chosen
 
 
-def _best(work: Work, cfg: HwConfig, source: str) -> Tiling:
+def _best(work: Work, cfg: HwConfig, predict: Predictor, source: str) -> Tiling:
     limit = cfg.l1_bytes - cfg.l1_reserved_bytes
     finest = max((loop.extent for loop in work.domain.loops), default=1)
     one_each = tuple(int(a is not None) for a in work.accesses)
@@ -79,7 +80,7 @@ def _best(work: Work, cfg: HwConfig, source: str) -> Tiling:
     if not fits:
         raise _no_fit(work, options[-1][1], limit, source)
     most = MORE_TILES * fits[0][0] if fits[0][0] > 1 else 1  # no split beats a single tile in this model
-    compute = cache(lambda kind: _compute_cycles(work, dict(kind), cfg))
+    compute = cache(lambda kind: _compute_cycles(work, dict(kind), cfg, predict))
     found = (best for n, sizes in fits if n <= most if (best := _cheapest(work, sizes, cfg, compute)))
     return min(found, key=lambda pair: pair[0])[1]
 
@@ -166,7 +167,7 @@ def _tile_kinds(domain: Domain, sizes: Mapping[str, int]) -> Iterator[tuple[Kind
         yield tuple((name, size) for name, size, _ in combination), prod(n for _, _, n in combination)
 
 
-def _compute_cycles(work: Work, sizes: Mapping[str, int], cfg: HwConfig) -> float:
+def _compute_cycles(work: Work, sizes: Mapping[str, int], cfg: HwConfig, predict: Predictor) -> float:
     """Cycles of engine and cores for one tile."""
     loops = {name: (0, size) for name, size in sizes.items()}
     op = get_op(work.node.op)
@@ -182,13 +183,7 @@ def _compute_cycles(work: Work, sizes: Mapping[str, int], cfg: HwConfig) -> floa
     touched_elements = [prod(a.box(loops)[1]) for a in work.accesses if a]
     elements = max(*touched_elements, scratch_bytes(work.domain, sizes) // 2) if calls else 0
     cores = calls * CALL_START_CYCLES + elements * CORE_CYCLES_PER_ELEMENT / cfg.cores
-    return len(commands) * COMMAND_CYCLES + cores + sum(engine_cycles(job.m, job.n, job.k, cfg) for job in jobs)
-
-
-def engine_cycles(m: int, n: int, k: int, cfg: HwConfig) -> int:
-    """Cycles of one engine job: its passes over the array, and the start."""
-    passes = ceil(k / cfg.cols) * ceil(m / cfg.rows) * ceil(n / cfg.tile_cols)
-    return (cfg.pipe + 1) * cfg.cols * passes + JOB_START_CYCLES
+    return len(commands) * COMMAND_CYCLES + cores + sum(predict(orient(job, predict)) for job in jobs)
 
 
 def _copy_cycles(access: Access, sizes: Mapping[str, int], filled: Mapping[str, float], cfg: HwConfig) -> float:

@@ -1,0 +1,35 @@
+"""Which operand of a product takes the engine's rows: Z = X.W, or the same sums as Z^T = W^T.X^T, whichever is cheaper.
+
+Rows are filled in steps of ``rows``, columns in steps of ``tile_cols``: 64 x 128 wastes less as 128 x 64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from .cost import Predictor
+from .program import GemmJob
+
+
+def swapped(job: GemmJob) -> GemmJob:
+    """The job with operands exchanged: the same multiply-adds in the same order, the same Z in the same place.
+
+    Y and Z keep their stored lines, so their strides and the kind of broadcast stay.
+    """
+    return replace(
+        job,
+        m=job.n,
+        n=job.m,
+        x=job.w,
+        w=job.x,
+        x_stride=job.w_stride,
+        w_stride=job.x_stride,
+        trans_x=not job.trans_w,
+        trans_w=not job.trans_x,
+        trans_z=not job.trans_z,
+    )
+
+
+def orient(job: GemmJob, predict: Predictor) -> GemmJob:
+    """The cheaper of ``job`` and its exchange; ``job`` itself where they cost the same."""
+    return min(job, swapped(job), key=predict)
