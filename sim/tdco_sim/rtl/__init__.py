@@ -14,7 +14,7 @@ from ..engine import Engine
 from ..errors import SimError
 from ..verilator import verilate, wrapper_flags
 
-__all__ = ["RtlEngine", "build", "build_fma", "fma"]
+__all__ = ["RtlEngine", "build", "build_fma", "fma", "library"]
 
 HERE = Path(__file__).parent
 
@@ -27,15 +27,16 @@ def build(verilog: str, cfg: HwConfig, waves: bool = False) -> Path:
     Raises:
         SimError: if Verilator or the C++ compiler fails.
     """
-    return _library("engine", "redmule", verilog, cfg, waves)
+    return library("engine", "redmule", verilog, cfg, waves)
 
 
 def build_fma(verilog: str, cfg: HwConfig) -> Path:
     """The shared library of the multiply-adder whose Verilog is ``verilog`` (top module redmule_fma)."""
-    return _library("fma", "redmule_fma", verilog, cfg, False)
+    return library("fma", "redmule_fma", verilog, cfg)
 
 
-def _library(wrapper: str, top: str, verilog: str, cfg: HwConfig, waves: bool) -> Path:
+def library(wrapper: str, top: str, verilog: str, cfg: HwConfig, waves: bool = False) -> Path:
+    """The shared library of ``wrapper``.cpp around the Verilated module ``top``, built on first use."""
     model, include = verilate(verilog, top, waves)
     flags = wrapper_flags(model, include, waves)
     headers = {"tdco_hw.h": c_header(cfg)}

@@ -2,58 +2,23 @@
 // and everything the port's protocol promises is checked in every cycle.
 #include "engine.h"
 
-#include <cstring>
 #include <memory>
 #include <random>
 #include <vector>
 
 #include "Vredmule.h"
 #include "job.hpp"
+#include "port.hpp"
 #include "verilated.h"
 #if VM_TRACE
 #include "verilated_vcd_c.h"
 #endif
 
-using tdco::Job;
+using namespace tdco;
 
 namespace {
 
-#define PORT(bundle, signal) top->bundle##___05F##signal
-
 constexpr uint64_t WATCHDOG_CYCLES = 10'000; // without a grant or an event
-constexpr uint32_t POISON = 0x7D037D03;      // signalling NaNs, in every word that was not asked for
-constexpr uint32_t QUEUE_FULL = 0xFFFFFFFF;
-
-// 32-bit word or 4-bit byte enable `i` of a port, which Verilator holds in an integer or, if wide, in an array of words.
-template <typename T> uint32_t get(const T &port, uint32_t bit, uint32_t width)
-{
-    if constexpr (std::is_integral_v<T>)
-        return uint32_t(uint64_t(port) >> bit) & (width == 32 ? 0xFFFFFFFF : (1u << width) - 1);
-    else
-        return port[bit / 32] >> bit % 32 & (width == 32 ? 0xFFFFFFFF : (1u << width) - 1);
-}
-
-template <typename T> void set_word(T &port, uint32_t i, uint32_t value)
-{
-    if constexpr (std::is_integral_v<T>)
-        port = T((uint64_t(port) & ~(uint64_t(0xFFFFFFFF) << 32 * i)) | uint64_t(value) << 32 * i);
-    else
-        port[i] = value;
-}
-
-// What the memory port asks for in a cycle.
-struct Request {
-    bool valid, write;
-    uint32_t addr;
-    uint8_t enable[TDCO_PORT_WORDS];
-    uint32_t data[TDCO_PORT_WORDS];
-
-    bool operator==(const Request &other) const
-    {
-        return valid == other.valid && write == other.write && addr == other.addr
-            && !std::memcmp(enable, other.enable, sizeof enable) && (!write || !std::memcmp(data, other.data, sizeof data));
-    }
-};
 
 } // namespace
 
@@ -80,7 +45,6 @@ struct tdco_engine {
     void reset();
     void clock();
     void serve(const Request &request);
-    Request request() const;
     uint32_t read(uint32_t offset);
     void write(uint32_t offset, uint32_t value);
     void allow(const Job &job);
@@ -134,7 +98,7 @@ void tdco_engine::clock()
         events++;
         last_event = last_progress = cycle;
     }
-    const Request now = top->rst ? Request{} : request();
+    const Request now = top->rst ? Request{} : request(top);
     if (waiting.valid && !(now == waiting))
         fail("the memory request changed before it was granted");
     const bool granted = now.valid && PORT(tcdm, gnt);
@@ -149,21 +113,6 @@ void tdco_engine::clock()
 #endif
     serve(answered); // the data of a read follow the edge
     cycle++;
-}
-
-Request tdco_engine::request() const
-{
-    Request r{};
-    r.valid = PORT(tcdm, req);
-    if (!r.valid)
-        return r;
-    r.write = PORT(tcdm, we);
-    r.addr = PORT(tcdm, addr);
-    for (uint32_t i = 0; i < TDCO_PORT_WORDS; i++) {
-        r.enable[i] = uint8_t(get(PORT(tcdm, be), 4 * i, 4));
-        r.data[i] = r.write ? get(PORT(tcdm, wdata), 32 * i, 32) : 0;
-    }
-    return r;
 }
 
 void tdco_engine::serve(const Request &request)
