@@ -60,7 +60,7 @@ class HwConfig:
     l3_cycles_per_byte: int = 2
     """HyperBus moves a byte per clock-divider period."""
     tcdm_max_wait_cycles: int = 4
-    """A core or DMA port refused this often in a row for the engine's sake goes first."""
+    """A bank the engine took this often in a row while a core or the DMA waited there is theirs for a cycle."""
     event_wakeup_cycles: int = 8
     """From an event to the sleeping core's next instruction: 6 + 2 in GVSoC's event unit."""
     icache_l0_bytes: int = 512
@@ -86,7 +86,8 @@ class HwConfig:
     clock_hz: int = 360_000_000
 
     def __post_init__(self) -> None:
-        for field, least in (("rows", 1), ("cols", 1), ("pipe", 0), ("queue_jobs", 1), ("cores", 1)):
+        at_least_one = ("rows", "cols", "queue_jobs", "cores", "tcdm_max_wait_cycles")
+        for field, least in (*((name, 1) for name in at_least_one), ("pipe", 0)):
             if getattr(self, field) < least:
                 raise ConfigError(f"{self.name}: {field} must be >= {least}, not {getattr(self, field)}")
         if self.acc not in ("fp16", "fp32"):
@@ -98,6 +99,12 @@ class HwConfig:
         self._require(
             "l1_banks is a power of two", self.l1_banks & (self.l1_banks - 1) == 0, f"l1_banks = {self.l1_banks}"
         )
+        for rule, field, unit in (
+            ("l1_bytes is a multiple of 4 * l1_banks", "l1_bytes", 4 * self.l1_banks),
+            ("dma_bytes_per_cycle is a multiple of 4", "dma_bytes_per_cycle", 4),
+        ):
+            value = getattr(self, field)
+            self._require(rule, value > 0 and value % unit == 0, f"{field} = {value}")
         self._require(
             "l1_reserved_bytes < l1_bytes",
             self.l1_reserved_bytes < self.l1_bytes,
@@ -117,6 +124,19 @@ class HwConfig:
     def port_words(self) -> int:
         """32-bit words of the engine's memory port: a line at any 2-byte alignment in one access."""
         return self.tile_cols // 2 + 1
+
+    @property
+    def l1_ports(self) -> int:
+        """32-bit ports of L1: one a core, the controller's, and the DMA's, which come last: into L1, out of L1."""
+        return self.cores + 1 + 2 * (self.dma_bytes_per_cycle // 4)
+
+    @property
+    def l1_wait_cycles(self) -> int:
+        """The most cycles in a row in which a 32-bit port of L1 is refused; for the engine's port it is 1.
+
+        At a bank every other port may go first once, and the engine tcdm_max_wait_cycles times before each of them.
+        """
+        return self.l1_ports * (self.tcdm_max_wait_cycles + 1) - 1
 
     @property
     def stack_bytes(self) -> int:
