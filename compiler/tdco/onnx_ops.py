@@ -189,6 +189,12 @@ def _gather(im: Import, node: OnnxNode) -> Results:
     return [_reshape(im, node, part, (*shape[:axis], *index.shape, *shape[axis + 1 :]))]
 
 
+def _concat(im: Import, node: OnnxNode) -> Results:
+    inputs = [im.tensor(i) for i in node.inputs]
+    axis = node.attrs["axis"] % len(im.builder.type(inputs[0]).shape)
+    return inputs if len(inputs) == 1 else [_add(im, node, "Concat", inputs, axis=axis)]
+
+
 def _expand(im: Import, node: OnnxNode) -> Results:
     x = im.tensor(node.inputs[0])
     wanted = [int(n) for n in im.value(node.inputs[1], "shape")]
@@ -360,6 +366,7 @@ LOWER: dict[str, Lower] = {
     "Add": _binary("Add"),
     "Cast": _cast,
     "CastLike": _alias,
+    "Concat": _concat,
     "Conv": _conv,
     "Div": _div,
     "Dropout": _dropout,

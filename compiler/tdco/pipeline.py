@@ -22,9 +22,9 @@ from .files import write_program
 from .ir import Graph, prune, verify
 from .layout import assign_layout
 from .memory import plan
-from .passes import eliminate_common, fold_constants, fuse_bias, sink_transposes
-from .reference import graph_steps, torch_steps
-from .strategies import Training, resolve
+from .passes import eliminate_common, fold_constants, fuse_bias, merge_slices, sink_transposes
+from .reference import adapter_start, graph_steps, torch_steps
+from .strategies import Training, from_document, prepare, resolve
 from .tile import choose_tiling
 from .zoo import Model, forward_graph
 
@@ -39,7 +39,7 @@ FORWARD_PASSES: tuple[Callable[[Graph], Graph], ...] = (
 )
 """On the imported model, before it is differentiated."""
 
-STEP_PASSES: tuple[Callable[[Graph], Graph], ...] = (fold_constants, eliminate_common, prune)
+STEP_PASSES: tuple[Callable[[Graph], Graph], ...] = (fold_constants, merge_slices, eliminate_common, prune)
 """On the whole step: only now is it known which weights are frozen and may be folded."""
 
 MODEL_PT2, MODEL_ONNX = "model.pt2", "model.onnx"
@@ -66,17 +66,19 @@ def compile_model(
     dumps: dict[str, str] = {}
     forward = _run_passes(forward_graph(model, batch), "import", FORWARD_PASSES, dumps)
     training = resolve(strategy, forward)
+    forward = prepare(forward, training)
     step = build_step(forward, training, lr)
     step = _run_passes(step, "autodiff", STEP_PASSES, dumps)
     graph, layout = assign_layout(step)
     dumps[f"{len(dumps):02}_layout.txt"] = str(verify(graph))
     schedule, memory = plan(graph, layout, choose_tiling(graph, layout, cfg, predict), cfg, predict)
+    added = {name for adapter in training.adapters for name in adapter.names}
     trainable = {name: parameters(forward)[name].size for name in training.trainable}
     meta = {
         **asdict(training),
         "lr": lr or training.lr,
         "trainable": trainable,
-        "parameters": sum(t.size for t in parameters(forward).values()),
+        "parameters": sum(t.size for n, t in parameters(forward).items() if n not in added),
         "copies_inserted": list(layout.copies),
         "model": model.name,
     }
@@ -101,12 +103,15 @@ def reference_steps(
     images = images.astype(np.float32)
     if (out_dir / MODEL_PT2).exists():
         module = load_module(out_dir)
-        old = {n: p.detach().numpy() for n, p in module.named_parameters()}
-        losses, new = torch_steps(module, list(train["trainable"]), images, labels, train["lr"])
+        training = from_document(train)
+        adapters = training.adapters
+        old = {n: p.detach().numpy() for n, p in module.named_parameters()} | adapter_start(module, adapters)
+        losses, new = torch_steps(module, training.trainable, images, labels, training.lr, adapters=adapters)
     else:
         model = zoo.load(str(out_dir / MODEL_ONNX))
         forward = _run_passes(forward_graph(model, len(labels[0])), "import", FORWARD_PASSES, {})
-        step = build_step(forward, resolve(train["strategy"], forward), train["lr"])
+        training = resolve(train["strategy"], forward)
+        step = build_step(prepare(forward, training), training, train["lr"])
         old = {n: np.asarray(v, np.float32) for n, v in step.state.items()}
         losses, new = graph_steps(step, images, labels)
     return losses, {n: v - old[n] for n, v in new.items()}

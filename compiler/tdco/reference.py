@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .autodiff import LEARNING_RATE, LOSS, MASTER
 from .ir import Graph, evaluate
+from .strategies.adapters import Adapter, initial
 
 Updates = dict[str, np.ndarray]
 
@@ -25,24 +26,49 @@ def torch_steps(
     labels: np.ndarray,
     lr: float = LEARNING_RATE,
     dtype: torch.dtype = torch.float32,
+    adapters: Sequence[Adapter] = (),
+    start: Mapping[str, np.ndarray] | None = None,
 ) -> tuple[list[float], dict[str, np.ndarray]]:
     """One SGD step per entry of ``labels``, [N] or with a batch [N,B]; ``images`` has the same leading dimensions.
 
-    Returns the losses and the trained tensors afterwards; ``module`` is left as it was.
+    ``trainable`` may name tensors of ``adapters``; ``start`` replaces tensors before the first step. Returns the losses
+    and the trained tensors afterwards; ``module`` is left as it was.
     """
     if labels.ndim == 1:
         images, labels = images[:, None], labels[:, None]
     tensors = {n: p.detach().clone().to(dtype) for n, p in (*module.named_parameters(), *module.named_buffers())}
+    tensors |= {
+        n: torch.tensor(v, dtype=dtype) for n, v in {**adapter_start(module, adapters), **(start or {})}.items()
+    }
+    extra = {name for adapter in adapters for name in adapter.names}
     losses = []
     for image, label in zip(images, labels, strict=True):
         trained = {n: tensors[n].requires_grad_() for n in trainable}
-        logits = torch.func.functional_call(module, tensors, (torch.tensor(image, dtype=dtype),))
+        effective = {n: t for n, t in tensors.items() if n not in extra}
+        for adapter in adapters:
+            effective |= _adapted(adapter, tensors)
+        logits = torch.func.functional_call(module, effective, (torch.tensor(image, dtype=dtype),))
         loss = nn.functional.cross_entropy(logits, torch.tensor(label, dtype=torch.int64))
         grads = torch.autograd.grad(loss, list(trained.values()))
         for (name, value), grad in zip(trained.items(), grads, strict=True):
             tensors[name] = value.detach() - lr * grad
         losses.append(loss.item())
     return losses, {n: tensors[n].detach().numpy() for n in trainable}
+
+
+def adapter_start(module: nn.Module, adapters: Sequence[Adapter]) -> dict[str, np.ndarray]:
+    """The adapters' tensors before the first step."""
+    shapes = {n: tuple(p.shape) for n, p in module.named_parameters()}
+    return {n: v for adapter in adapters for n, v in initial(adapter, shapes).items()}
+
+
+def _adapted(adapter: Adapter, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Every target with its correction, scale . B . A, added."""
+    result = {}
+    for i, (target, transposed) in enumerate(zip(adapter.targets, adapter.transposed, strict=True)):
+        delta = adapter.scale * tensors[adapter.b[i]] @ tensors[adapter.a][adapter.share(i)]
+        result[target] = tensors[target] + (delta if transposed else delta.T)
+    return result
 
 
 def graph_steps(step: Graph, images: np.ndarray, labels: np.ndarray) -> tuple[list[float], dict[str, np.ndarray]]:

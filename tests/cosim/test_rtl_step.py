@@ -56,7 +56,7 @@ COMPILE = ("-s", "train:*", "-c", "rm_12x4", "-o", "OUT")
         (("run", "OUT", "--seed", "-1"), 2, "--seed"),
         (("compile",), 2, "MODEL"),
         (("compile", "zoo:cct2", "-s", "lp", "-c", "rm_9x9", "-o", "OUT"), 1, "rm_12x4"),
-        (("compile", "zoo:cct2", "-s", "lora1", "-c", "rm_12x4", "-o", "OUT"), 1, "train"),
+        (("compile", "zoo:cct2", "-s", "lora3", "-c", "rm_12x4", "-o", "OUT"), 1, "train"),
         (("compile", "zoo:nothing", *COMPILE), 1, "cct2"),
         (("compile", "missing.onnx", *COMPILE), 1, "missing.onnx"),
         (("compile", f"{MODELS}:with_tanh", *COMPILE), 1, "Tanh"),

@@ -57,6 +57,22 @@ def with_buffer() -> tuple[nn.Module, Tensor]:
     return Scaled(), torch.randn(1, 12)
 
 
+class PlainMatrix(nn.Module):
+    """A weight stored as it multiplies: [inputs, outputs]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.randn(6, 10))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.w
+
+
+def plain_matrix() -> tuple[nn.Module, Tensor]:
+    torch.manual_seed(4)
+    return PlainMatrix(), torch.randn(3, 6)
+
+
 def norm_only() -> tuple[nn.Module, Tensor]:
     """Has no GEMM at all."""
     return nn.LayerNorm(10), torch.randn(2, 10)

@@ -91,6 +91,21 @@ def test_update_is_torchs_within_fp16(
     assert all(tensor.within(0.10) for tensor in error.tensors), error.tensors
 
 
+@pytest.mark.parametrize(("strategy", "trainable", "mflop"), [("lora1", 7_563, 83.40), ("lora2", 13_707, 102.54)])
+def test_three_lora_steps_are_torchs_within_fp16(tmp_path: Path, strategy: str, trainable: int, mflop: float) -> None:
+    """At the first step B is zero and only B moves, so there are three."""
+    out = tmp_path / "out"
+    doc = compile_model(zoo.load("zoo:cct2"), strategy, CFG, out)
+    assert sum(doc["train"]["trainable"].values()) == trainable and doc["train"]["parameters"] == 283_723
+    assert doc["stats"]["flop"] == 2 * doc["stats"]["macs"] == pytest.approx(mflop * 1e6, abs=5e3)
+    assert not doc["train"]["copies_inserted"] and doc["stats"]["l2_peak_bytes"] <= CFG.l2_bytes
+    inputs = digit_inputs(out, 3)
+    error = update_error(out, inputs, run(out, inputs))
+    assert error.max_rel_error <= 0.02 and error.cosine >= 0.999
+    moved = [t for t in error.tensors if t.name.endswith(".lora_a")]
+    assert moved and all(t.relative <= 0.10 or t.small for t in error.tensors), error.tensors
+
+
 def test_compiling_twice_gives_the_same_bytes(ft2: Path, tmp_path: Path) -> None:
     """Once here and once in a process of its own with another order of sets."""
     again = tmp_path / "again"

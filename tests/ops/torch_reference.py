@@ -52,6 +52,7 @@ def max_pool(inputs: Tensors, attrs: Attrs) -> Tensors:
 
 TORCH: dict[str, Callable[[Tensors, Attrs], Tensors]] = {
     "Add": lambda i, a: [i[0] + i[1]],
+    "Concat": lambda i, a: [torch.cat(list(i), a["axis"])],
     "Contiguous": lambda i, a: [i[0].contiguous()],
     "Conv": conv,
     "Expand": lambda i, a: [i[0].expand(a["shape"])],

@@ -17,7 +17,7 @@ CFG = get_config("rm_12x4")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["lp", "ft1", "ft2"])
+@pytest.mark.parametrize("strategy", ["lp", "ft1", "ft2", "lora1", "lora2"])
 def test_step_of_cct2(strategy: str, tmp_path: Path) -> None:
     planned = compile_model(zoo.load("zoo:cct2", True, 0), strategy, CFG, tmp_path)["stats"]
     rng = np.random.default_rng(0)

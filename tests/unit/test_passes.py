@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 from tdco.ir import Builder, Graph, TensorType, evaluate, verify
-from tdco.passes import eliminate_common, fold_constants, fuse_bias, sink_transposes
+from tdco.passes import eliminate_common, fold_constants, fuse_bias, merge_slices, sink_transposes
 
 from ..flow.models import cct2
 
@@ -131,3 +131,24 @@ def test_cct2_needs_no_transposed_activations_around_its_convolutions() -> None:
     moving = [n for n in tokenizer if n.op == "Transpose" and not n.inputs[0].endswith("weight")]
     assert len(moving) == 3, "the image comes channels first; the tokens leave as rows"
     assert count(graph)["Gemm"] == 8 and not any(n.op == "Add" and len(n.inputs) != 2 for n in graph.nodes)
+
+
+def slice_gradient(b: Builder, x: str, start: int, shape: tuple[int, ...], axis: int) -> str:
+    return b.add1("SliceGrad", [x], {"shape": shape, "starts": (start,), "axes": (axis,)})
+
+
+def test_gradients_of_slices_that_fill_a_tensor_are_joined() -> None:
+    b = Builder()
+    x, y, z = (b.input(n, TensorType((4, c))) for n, c in (("x", 2), ("y", 3), ("z", 1)))
+    parts = [slice_gradient(b, v, at, (4, 6), 1) for v, at in ((y, 3), (x, 1), (z, 0))]
+    b.outputs = [b.add1("Add", [b.add1("Add", parts[:2]), parts[2]], name="out")]
+    assert count(same(b.graph(), merge_slices)) == {"Concat": 1}
+
+
+def test_gradients_of_slices_that_overlap_or_leave_a_gap_are_not() -> None:
+    for second in (1, 3):
+        b = Builder()
+        x, y = b.input("x", TensorType((4, 2))), b.input("y", TensorType((4, 2)))
+        parts = [slice_gradient(b, x, 0, (4, 5), 1), slice_gradient(b, y, second, (4, 5), 1)]
+        b.outputs = [b.add1("Add", parts, name="out")]
+        assert count(same(b.graph(), merge_slices)) == {"SliceGrad": 2, "Add": 1}

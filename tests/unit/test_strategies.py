@@ -25,6 +25,12 @@ def test_the_named_strategies_of_cct2() -> None:
         assert list(training.trainable) == names and training.lr == 0.01
 
 
+def test_full_trains_everything() -> None:
+    _, graph = cct2()
+    training = resolve("full", graph)
+    assert sum(graph.type(n).size for n in training.trainable) == 283_723
+
+
 def test_patterns() -> None:
     _, graph = cct2()
     assert resolve("train:fc.*", graph).trainable == ("fc.weight", "fc.bias")
@@ -38,9 +44,8 @@ def test_patterns() -> None:
         ("train:", "names no parameter .for example train:fc"),
         ("lp", "strategy lp on model models.mlp: no parameter matches 'fc.weight'"),
         ("ft2", "strategy ft2 on model models.mlp: no parameter matches"),
-        ("lora1", "strategy 'lora1' is not supported .supported: ft1, ft2, infer, lp, train"),
-        ("lora:r=4,targets=*", "strategy 'lora:r=4,targets=.' is not supported"),
-        ("full", "strategy 'full' is not supported"),
+        ("lora3", "strategy 'lora3' is not supported .supported: ft1, ft2, infer, lora1, lora2, lora, lp, train, full"),
+        ("full:x", "takes no argument, but got 'x'"),
         ("infer:x", "takes no argument, but got 'x'"),
     ],
 )

@@ -35,7 +35,12 @@ def build_firmware(out: Path, cfg: HwConfig) -> dict[str, Any]:
 
 @click.command("compile")
 @click.argument("model")
-@click.option("--strategy", "-s", required=True, help="infer, lp, ft1, ft2, train:PATTERN,..")
+@click.option(
+    "--strategy",
+    "-s",
+    required=True,
+    help="infer, lp, ft1, ft2, lora1, lora2, full, train:PATTERN,.. or lora:r=R,alpha=A,targets=PATTERN",
+)
 @click.option("--hw-config", "-c", "config", required=True, help="A configuration of `tdco hw list`.")
 @click.option("--out", "-o", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder to write.")
 @click.option("--batch", type=click.IntRange(min=1), help="Samples per step; default as in the model's example input.")

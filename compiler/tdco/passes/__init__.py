@@ -6,6 +6,7 @@ A pass keeps what the graph computes and the names of its inputs, outputs, state
 from .eliminate_common import eliminate_common
 from .fold_constants import fold_constants
 from .fuse_bias import fuse_bias
+from .merge_slices import merge_slices
 from .sink_transposes import sink_transposes
 
-__all__ = ["eliminate_common", "fold_constants", "fuse_bias", "sink_transposes"]
+__all__ = ["eliminate_common", "fold_constants", "fuse_bias", "merge_slices", "sink_transposes"]

@@ -7,29 +7,49 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from functools import cache
+from typing import Any
 
 from ..autodiff import LEARNING_RATE, LOSS_SCALE, parameters
 from ..errors import TdcoError
 from ..ir import Graph
+from .adapters import Adapter, attach, find_adapters
 
 
 @dataclass(frozen=True)
 class Training:
-    """What a strategy asks of a model. No ``trainable``: inference alone."""
+    """What a strategy asks of a model. No ``trainable``: inference alone. Adapters' tensors are among ``trainable``."""
 
     strategy: str
     trainable: tuple[str, ...]
     lr: float = LEARNING_RATE
     loss_scale: float = LOSS_SCALE
     loss: str = "cross_entropy"
+    adapters: tuple[Adapter, ...] = ()
 
 
-Method = Callable[[str, Sequence[str]], Sequence[str]]
-"""(argument, parameter names) -> the names trained; raises TdcoError where the method does not fit the model."""
+@dataclass(frozen=True)
+class Lora:
+    """Adapters of ``rank`` for the matrices ``targets``, scaled by alpha / rank."""
+
+    rank: int
+    alpha: float
+    targets: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a method picks among a model's parameters: those that are trained themselves, those that get an adapter."""
+
+    trainable: tuple[str, ...]
+    lora: Lora | None = None
+
+
+Method = Callable[[str, Sequence[str]], Choice]
+"""(argument, parameter names) -> what is trained; raises TdcoError where the method does not fit the model."""
 
 
 @cache
@@ -52,9 +72,30 @@ def resolve(strategy: str, graph: Graph) -> Training:
         hint = "supported: " + ", ".join(all_methods()) + " (train takes patterns: train:fc*,norm.*)"
         raise TdcoError(f"strategy {strategy!r} is not supported", hint=hint)
     try:
-        return Training(strategy, tuple(all_methods()[name](argument, tuple(parameters(graph)))))
+        choice = all_methods()[name](argument, tuple(parameters(graph)))
+        lora = choice.lora
+        adapters = find_adapters(graph, lora.targets, lora.rank, lora.alpha) if lora else ()
     except TdcoError as e:
         raise TdcoError(e.what, e.where or f"strategy {strategy} on model {graph.name}", e.hint) from None
+    trainable = (*choice.trainable, *(name for adapter in adapters for name in adapter.names))
+    return Training(strategy, trainable, adapters=adapters)
+
+
+def prepare(graph: Graph, training: Training) -> Graph:
+    """The forward ``graph`` with what ``training`` adds to the model: its adapters."""
+    return attach(graph, training.adapters) if training.adapters else graph
+
+
+def from_document(train: Mapping[str, Any]) -> Training:
+    """The training that the key "train" of program.json describes."""
+    known = {f.name: train[f.name] for f in fields(Training) if f.name in train}
+    adapters = tuple(map(_adapter, known["adapters"]))
+    return Training(**{**known, "trainable": tuple(train["trainable"]), "adapters": adapters})
+
+
+def _adapter(document: Mapping[str, Any]) -> Adapter:
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in document.items()}
+    return Adapter(**values)
 
 
 def select(patterns: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:

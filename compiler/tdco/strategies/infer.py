@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from . import require_no_argument
+from . import Choice, Method, require_no_argument
 
 
-def infer(argument: str, names: Sequence[str]) -> Sequence[str]:
+def infer(argument: str, names: Sequence[str]) -> Choice:
     require_no_argument(argument)
-    return ()
+    return Choice(())
 
 
-METHODS = {"infer": infer}
+METHODS: dict[str, Method] = {"infer": infer}

@@ -52,7 +52,7 @@ def _augment(images: Tensor, noise: float) -> Tensor:
 
 def adapt(model: Cct2, tilted: Dataset, steps: int, seed: int, lr: float) -> tuple[float, float]:
     """Accuracy on the held-out tilted digits before and after ``steps`` FT-2 steps of batch 1, in fp32."""
-    trainable = all_methods()[STRATEGY]("", [name for name, _ in model.named_parameters()])
+    trainable = all_methods()[STRATEGY]("", [name for name, _ in model.named_parameters()]).trainable
     chosen = np.random.default_rng(seed).permutation(len(tilted.train_images))[:steps]
     _, new = torch_steps(model, trainable, tilted.train_images[chosen], tilted.train_labels[chosen], lr)
     test = tilted.test_images, tilted.test_labels
