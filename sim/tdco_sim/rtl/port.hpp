@@ -2,17 +2,15 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 #include <type_traits>
 
-#include "tdco_hw.h"
+#include "request.hpp"
 
 #define PORT(bundle, signal) top->bundle##___05F##signal
 
 namespace tdco {
 
 constexpr uint32_t POISON = 0x7D037D03; // signalling NaNs, in everything that was not asked for
-constexpr uint32_t QUEUE_FULL = 0xFFFFFFFF, LOCKED = 0xFFFFFFFE; // answers of ACQUIRE
 
 // `width` bits from bit `bit` of a port, which Verilator holds in an integer or, if wide, in an array of words.
 template <typename T> uint32_t get(const T &port, uint32_t bit, uint32_t width)
@@ -31,20 +29,6 @@ template <typename T> void set_word(T &port, uint32_t i, uint32_t value)
     else
         port[i] = value;
 }
-
-// What the port asks for in a cycle.
-struct Request {
-    bool valid, write;
-    uint32_t addr;
-    uint8_t enable[TDCO_PORT_WORDS]; // four bits a word
-    uint32_t data[TDCO_PORT_WORDS];
-
-    bool operator==(const Request &other) const
-    {
-        return valid == other.valid && write == other.write && addr == other.addr
-            && !std::memcmp(enable, other.enable, sizeof enable) && (!write || !std::memcmp(data, other.data, sizeof data));
-    }
-};
 
 template <typename Top> Request request(const Top &top)
 {
