@@ -1,11 +1,12 @@
-"""Random and fixed GEMM jobs for the engine's testbench: registers, operands in memory, what must come out."""
+"""Random and fixed GEMM jobs for the engine's testbenches: registers, operands in memory, what must come out."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
-from tdco_spec import JOB_FLAGS, STATUS_FLAGS, HwConfig
+from tdco_spec import JOB_FLAGS, JOB_REGISTERS, STATUS_FLAGS, HwConfig
 
 from .reference import U16, gemm
 
@@ -14,7 +15,8 @@ TRANS_X, TRANS_W, TRANS_Z, Y, Y_COLUMN, RELU, AFTER = (
     JOB_FLAGS[name] for name in ("TRANS_X", "TRANS_W", "TRANS_Z", "Y", "Y_COLUMN", "RELU", "AFTER")
 )
 SPECIALS = np.array([0, 0x8000, 1, 0x8001, 0x3FF, 0x400, 0x7BFF, 0xFBFF, 0x7C00, 0xFC00, 0x7E00, 0x7D01], np.uint16)
-LONGEST_CYCLES = 3000  # of the array, for one random job
+LARGEST_SIZE = 70
+LONGEST_CYCLES = 3000  # of the array, for one random job: coverage comes from many jobs, not from long ones
 VALUE_KINDS = ("normal", "any", "subnormal", "special", "zeros", "large")
 
 
@@ -30,7 +32,7 @@ class Arena:
 
     def reset(self, rng: Generator) -> None:
         """Poison everything, allow nothing."""
-        self.data = rng.integers(0, 256, self.size).astype(np.uint8)
+        self.data = np.frombuffer(rng.bytes(self.size), np.uint8).copy()
         self.readable, self.writable, self.used = bytearray(self.size), bytearray(self.size), 0
 
     def place(self, rng: Generator, lines: int, elements: int, padded: bool) -> tuple[int, int]:
@@ -44,50 +46,77 @@ class Arena:
         return start, stride
 
     def load(self, at: Addresses) -> U16:
-        return self.data[at].astype(np.uint16) | self.data[at + 1].astype(np.uint16) << 8
+        return load(self.data, at)
 
     def store(self, at: Addresses, values: U16) -> None:
-        self.data[at], self.data[at + 1] = values & 0xFF, values >> 8
+        store(self.data, at, values)
 
     def allow(self, permission: bytearray, at: Addresses) -> None:
         view = np.frombuffer(permission, np.uint8)
         view[at] = view[at + 1] = 1
 
 
+def load(data: NDArray[np.uint8], at: Addresses) -> U16:
+    return data[at].astype(np.uint16) | data[at + 1].astype(np.uint16) << 8
+
+
+def store(data: NDArray[np.uint8], at: Addresses, values: U16) -> None:
+    data[at], data[at + 1] = values & 0xFF, values >> 8
+
+
 @dataclass(frozen=True)
 class Job:
-    """A job, its operands being in the arena: what to write to the engine and what must come of it."""
+    """A job on operands in an arena. ``x``, ``w``, ``y`` and ``z`` are the addresses of the elements as stored."""
 
-    registers: dict[str, int]
     shape: tuple[int, int, int]
     flags: int
-    z_at: Addresses
-    """Address of every element of Z as stored."""
-    z: U16
-    status: int
-    """STATUS_FLAGS bits it raises."""
+    x: Addresses
+    w: Addresses
+    y: Addresses | None
+    z: Addresses
+    registers: dict[str, int]
     illegal: bool = False
 
     @property
     def macs(self) -> int:
         return 0 if self.illegal else int(np.prod(self.shape))
 
+    def words(self, base: int) -> list[int]:
+        """The job registers in their order, for an arena at address ``base``."""
+        values = {name: value + base * name.endswith("_ADDR") for name, value in self.registers.items()}
+        return [values[register.name] & 0xFFFF_FFFF for register in JOB_REGISTERS]
+
+
+def execute(job: Job, data: NDArray[np.uint8]) -> int:
+    """Does the job's work on memory ``data`` with the reference arithmetic; the STATUS_FLAGS bits it raises."""
+    if job.illegal:
+        return STATUS_FLAGS["ILLEGAL"]
+    x, w, y = load(data, job.x), load(data, job.w), None
+    trans_z = bool(job.flags & TRANS_Z)
+    if job.y is not None:
+        y = np.broadcast_to(load(data, job.y), job.z.shape)
+        y = np.ascontiguousarray(y.T if trans_z else y)
+    z, status = gemm(x.T if job.flags & TRANS_X else x, w.T if job.flags & TRANS_W else w, y, bool(job.flags & RELU))
+    store(data, job.z, z.T if trans_z else z)
+    return status
+
 
 def element_addresses(start: int, stride: int, lines: int, elements: int) -> Addresses:
     return start + stride * np.arange(lines)[:, None] + 2 * np.arange(elements)[None, :]
 
 
+def line_stride(at: Addresses) -> int:
+    """Bytes from one stored line to the next; there are at least two."""
+    return int(at[1, 0] - at[0, 0])
+
+
 def random_values(rng: Generator, shape: tuple[int, ...], kind: str) -> U16:
-    bits = rng.integers(0, 1 << 16, shape).astype(np.uint16)
-    normal = rng.normal(0, 1, shape).astype(np.float16).view(np.uint16)
-    return {
-        "normal": normal,
-        "any": bits,
-        "subnormal": bits & 0x87FF,
-        "special": np.where(rng.random(shape) < 0.05, rng.choice(SPECIALS, shape), normal),
-        "zeros": bits & 0x8000,
-        "large": bits & 0x83FF | 0x5400,
-    }[kind]
+    """``kind``: normally distributed; any bits; subnormals; normal and some specials; zeros; close to overflow."""
+    bits = rng.integers(0, 1 << 16, shape, np.uint16)
+    if kind in ("normal", "special"):
+        normal = rng.standard_normal(shape, np.float32).astype(np.float16).view(np.uint16)
+        return normal if kind == "normal" else np.where(rng.random(shape) < 0.05, rng.choice(SPECIALS, shape), normal)
+    return {"any": bits, "subnormal": bits & 0x87FF, "zeros": bits & 0x8000, "large": bits & 0x83FF | 0x5400}[kind]
 
 
 def make_job(
@@ -97,90 +126,98 @@ def make_job(
     flags: int,
     kind: str = "normal",
     padded: bool = True,
-    x_from: Job | None = None,
+    given: dict[str, Addresses] | None = None,
 ) -> Job:
-    """Place operands of ``kind`` in the arena. ``x_from``: X is the Z of that job, as stored, and AFTER is set."""
+    """Place operands of ``kind`` in the arena, except those ``given``: they lie there already."""
     m, n, k = shape
-    trans_x, trans_w, trans_z = (bool(flags & f) for f in (TRANS_X, TRANS_W, TRANS_Z))
-    if x_from is not None:
-        flags |= AFTER
-        m, k = x_from.z_at.shape[:: -1 if trans_x else 1]
-        x_at, x = x_from.z_at, x_from.z
-        x_stride = int(x_at[1, 0] - x_at[0, 0]) if len(x_at) > 1 else 0
-    else:
-        x_at, x_stride = place_operand(rng, arena, (k, m) if trans_x else (m, k), padded, repeats=0.1)
-        arena.store(x_at, random_values(rng, x_at.shape, kind))
-        x = arena.load(x_at)
-    w_at, w_stride = place_operand(rng, arena, (n, k) if trans_w else (k, n), padded, repeats=0.1)
-    arena.store(w_at, random_values(rng, w_at.shape, kind))
-    w = arena.load(w_at)
-    z_at, z_stride = place_operand(rng, arena, (n, m) if trans_z else (m, n), padded)
-    y_at, y_stride, y = z_at[:, :0], 0, None
-    if flags & Y:
+    given = given or {}
+    stored = {"x": (k, m) if flags & TRANS_X else (m, k), "w": (n, k) if flags & TRANS_W else (k, n)}
+    stored["z"] = (n, m) if flags & TRANS_Z else (m, n)
+    at: dict[str, Addresses] = dict(given)
+    for name, repeats in (("x", 0.1), ("w", 0.1), ("z", 0.0)):
+        if name not in given:
+            at[name] = place_operand(rng, arena, stored[name], padded, repeats)
+    row = False
+    if flags & Y and "y" not in given:
+        lines, elements = stored["z"]
+        row = not flags & Y_COLUMN and rng.random() < 0.3
         if flags & Y_COLUMN:
-            y_at, y_stride = place_operand(rng, arena, (len(z_at), 1), padded, repeats=0.1)
-        elif rng.random() < 0.2:
-            y_at, y_stride = z_at, z_stride
+            at["y"] = place_operand(rng, arena, (lines, 1), padded, repeats=0.1)
+        elif row:
+            at["y"] = np.repeat(place_operand(rng, arena, (1, elements), padded), lines, axis=0)
+        elif rng.random() < 0.3:
+            at["y"] = at["z"]
         else:
-            y_at, y_stride = place_operand(rng, arena, (len(z_at), z_at.shape[1]), padded, repeats=0.2)
-        arena.store(y_at, random_values(rng, y_at.shape, kind))
-        y = np.broadcast_to(arena.load(y_at), z_at.shape)
-        y = np.ascontiguousarray(y.T if trans_z else y)
-    z, status = gemm(x.T if trans_x else x, w.T if trans_w else w, y, bool(flags & RELU))
-    for at in (x_at, w_at, y_at):
-        arena.allow(arena.readable, at)
-    arena.allow(arena.writable, z_at)
-    registers = {
-        "X_ADDR": int(x_at[0, 0]),
-        "W_ADDR": int(w_at[0, 0]),
-        "Y_ADDR": int(y_at[0, 0]) if y is not None else int(rng.integers(0, 1 << 32)),
-        "Z_ADDR": int(z_at[0, 0]),
-        "X_STRIDE": x_stride,
-        "W_STRIDE": w_stride,
-        "Y_STRIDE": y_stride,
-        "Z_STRIDE": z_stride,
-        "M_N": m | n << 16,
-        "K_FLAGS": k | flags << 16,
-    }
-    return Job(registers, (m, n, k), flags, z_at, z.T if trans_z else z, status)
+            at["y"] = place_operand(rng, arena, stored["z"], padded, repeats=0.1)
+    for name in ("x", "w", "y"):
+        if name in at:
+            if name not in given:
+                arena.store(at[name], random_values(rng, at[name].shape, kind))
+            arena.allow(arena.readable, at[name])
+    arena.allow(arena.writable, at["z"])
+    registers = {"M_N": m | n << 16, "K_FLAGS": k | flags << 16}
+    for name in ("x", "w", "y", "z"):
+        registers[f"{name.upper()}_ADDR"] = int(at[name][0, 0]) if name in at else int(rng.integers(0, 1 << 32))
+        unused = 2 * int(rng.integers(1, 1 << 15))  # of a single line
+        registers[f"{name.upper()}_STRIDE"] = line_stride(at[name]) if len(at.get(name, [])) > 1 else unused
+    if row:
+        registers["Y_STRIDE"] = 0
+    return Job(shape, flags, at["x"], at["w"], at.get("y"), at["z"], registers)
 
 
-def place_operand(
-    rng: Generator, arena: Arena, stored: tuple[int, int], padded: bool, repeats: float = 0
-) -> tuple[Addresses, int]:
-    """Addresses and stride of a stored matrix; with probability ``repeats`` its lines overlap or are one line."""
+def place_operand(rng: Generator, arena: Arena, stored: tuple[int, int], padded: bool, repeats: float = 0) -> Addresses:
+    """Addresses of a stored matrix; with probability ``repeats`` its lines overlap or are one line."""
     lines, elements = stored
     if padded and rng.random() < repeats:
         stride = 2 * int(rng.integers(0, 3))
         start, _ = arena.place(rng, 1, elements + stride // 2 * (lines - 1), padded)
     else:
         start, stride = arena.place(rng, lines, elements, padded)
-    return element_addresses(start, stride, lines, elements), stride
+    return element_addresses(start, stride, lines, elements)
 
 
-def break_a_rule(rng: Generator, arena: Arena, job: Job) -> Job:
-    """The same job with a zero size, or an odd address or stride: to be refused, with Z as it was."""
+def chained_job(rng: Generator, arena: Arena, cfg: HwConfig, before: Job, flags: int, kind: str) -> Job:
+    """A job that needs ``before`` done: its Z is X, W or Y, or Z lies where X of ``before`` lay. AFTER is set."""
+    flags |= AFTER
+    shape = list(random_shape(rng, cfg))
+    link = str(rng.choice(["x", "w", "y", "z"]))
+    if link == "z":  # over what the earlier job has read, if no two of its elements share a place
+        link = "z" if len(before.x) == 1 or abs(line_stride(before.x)) >= 2 * before.x.shape[1] else "x"
+    at = before.x if link == "z" else before.z
+    if link == "y":
+        flags = flags & ~Y_COLUMN | Y
+    transposed = flags & {"x": TRANS_X, "w": TRANS_W, "y": TRANS_Z, "z": TRANS_Z}[link]
+    first, second = {"x": (0, 2), "w": (2, 1), "y": (0, 1), "z": (0, 1)}[link]  # dimensions, in M, N, K
+    shape[first], shape[second] = at.shape[::-1] if transposed else at.shape
+    given = {link: at}
+    if link == "y" and rng.random() < 0.5:
+        given["z"] = at
+    return make_job(rng, arena, (shape[0], shape[1], shape[2]), flags, kind, given=given)
+
+
+def break_a_rule(rng: Generator, job: Job) -> Job:
+    """The same job with a zero size, or an odd address or stride: to be refused."""
     registers = dict(job.registers)
     name = str(rng.choice(["M_N", "K_FLAGS", "X_ADDR", "W_STRIDE", "Z_ADDR", "Z_STRIDE"]))
     if name in ("M_N", "K_FLAGS"):
         registers[name] &= 0xFFFF_0000
     else:
         registers[name] |= 1
-    return Job(registers, job.shape, job.flags, job.z_at, arena.load(job.z_at), STATUS_FLAGS["ILLEGAL"], illegal=True)
+    return replace(job, registers=registers, illegal=True)
 
 
 def random_size(rng: Generator, tile: int) -> int:
-    """1 to 70, mostly next to a multiple of ``tile``."""
-    edges = [1, 2, tile - 1, tile, tile + 1, 2 * tile, 2 * tile + 1, 3 * tile]
-    size = int(rng.choice(edges) if rng.random() < 0.6 else rng.integers(1, 71))
-    return min(max(size, 1), 70)
+    """1 to 70: 1, less than a tile, a tile, one more, a multiple, or anything, with like chances."""
+    kind = int(rng.integers(0, 6))
+    other = int(rng.integers(min(tile + 2, LARGEST_SIZE), LARGEST_SIZE + 1))
+    size = [1, int(rng.integers(1, max(tile, 2))), tile, tile + 1, tile * int(rng.integers(2, 5)), other][kind]
+    return min(size, LARGEST_SIZE)
 
 
 def random_shape(rng: Generator, cfg: HwConfig) -> tuple[int, int, int]:
-    """M, N, K, not too much for the array: coverage comes from many jobs, not from long ones."""
-    tile_k = int(rng.choice([cfg.cols, cfg.tile_cols]))
+    """M, N and K, not too much for the array; K in all residues of a line."""
     while True:
-        shape = (random_size(rng, cfg.rows), random_size(rng, cfg.tile_cols), random_size(rng, tile_k))
+        shape = (random_size(rng, cfg.rows), random_size(rng, cfg.tile_cols), int(rng.integers(1, LARGEST_SIZE + 1)))
         if core_cycles(cfg, shape) <= LONGEST_CYCLES:
             return shape
 
@@ -189,12 +226,13 @@ def random_queue(rng: Generator, arena: Arena, cfg: HwConfig, length: int) -> li
     """Jobs of all options; some depend on the one before, some are illegal."""
     jobs: list[Job] = []
     for _ in range(length):
-        shape = random_shape(rng, cfg)
-        chain = bool(jobs) and not jobs[-1].illegal and rng.random() < 0.3
         flags = int(rng.integers(0, AFTER << 1))
         kind = str(rng.choice(VALUE_KINDS))
-        job = make_job(rng, arena, shape, flags, kind, x_from=jobs[-1] if chain else None)
-        jobs.append(break_a_rule(rng, arena, job) if rng.random() < 0.05 else job)
+        if jobs and not jobs[-1].illegal and rng.random() < 0.3:
+            job = chained_job(rng, arena, cfg, jobs[-1], flags, kind)
+        else:
+            job = make_job(rng, arena, random_shape(rng, cfg), flags, kind)
+        jobs.append(break_a_rule(rng, job) if rng.random() < 0.05 else job)
     return jobs
 
 
@@ -202,3 +240,25 @@ def core_cycles(cfg: HwConfig, shape: tuple[int, int, int]) -> int:
     """Cycles the array itself needs: whole tiles, K padded to the number of PE columns."""
     m, n, k = shape
     return cfg.tile_cols * -(-k // cfg.cols) * -(-m // cfg.rows) * -(-n // cfg.tile_cols)
+
+
+def port_lines(cfg: HwConfig, job: Job) -> int:
+    """Requests of a job: X again for every tile of N, W for every tile of M, Y and Z once; a line is one request."""
+    if job.illegal:
+        return 0
+    m, n, k = job.shape
+    tiles_m, tiles_n, tiles_k = (
+        -(-size // tile) for size, tile in ((m, cfg.rows), (n, cfg.tile_cols), (k, cfg.tile_cols))
+    )
+    x = (k * tiles_m if job.flags & TRANS_X else m * tiles_k) * tiles_n
+    w = (n * tiles_k if job.flags & TRANS_W else k * tiles_n) * tiles_m
+    z = n * tiles_m if job.flags & TRANS_Z else m * tiles_n
+    return x + w + z * (2 if job.flags & Y else 1)
+
+
+def reference_run(jobs: Sequence[Job], data: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int]:
+    """Memory after ``jobs`` in their order, and the STATUS_FLAGS they raise together."""
+    after, status = data.copy(), 0
+    for job in jobs:
+        status |= execute(job, after)
+    return after, status

@@ -1,0 +1,78 @@
+"""Random jobs on the Verilated engine under every kind of stall, against golden; ``pytest -s`` prints the coverage."""
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import redmule.verilog
+from tdco_sim.rtl.stress import build_stress
+from tdco_spec import HwConfig, get_config
+
+from .campaign import Result, run_campaign, show
+
+RM_12X4 = get_config("rm_12x4")
+SMALL = replace(RM_12X4, name="3x2, pipe 1, queue of 2", rows=3, cols=2, pipe=1, queue_jobs=2)
+LONG_JOBS = 20_000
+COVERED = 0.95
+"""Part of the possible combinations of three dimensions that a long campaign must hit."""
+
+
+def library(cfg: HwConfig) -> Path:
+    return build_stress(redmule.verilog.emit(cfg), cfg)
+
+
+def campaign(cfg: HwConfig, jobs: int, seed: int) -> Result:
+    engine = library(cfg)
+    start = time.perf_counter()
+    result = run_campaign(engine, cfg, jobs, seed)
+    show(result, seed, time.perf_counter() - start)
+    assert not result.failures, "\n".join(result.failures)
+    assert result.jobs >= jobs and result.words_compared > 0
+    return result
+
+
+@pytest.mark.parametrize(("cfg", "jobs"), [(SMALL, 600), (RM_12X4, 300)], ids=lambda value: getattr(value, "name", ""))
+def test_short_campaign(cfg: HwConfig, jobs: int, seed: int) -> None:
+    result = campaign(cfg, jobs, seed)
+    assert result.coverage.share(1) == 1
+
+
+@pytest.mark.slow
+def test_long_campaign(seed: int) -> None:
+    result = campaign(RM_12X4, int(os.environ.get("TDCO_RTL_JOBS", LONG_JOBS)), seed)
+    if result.jobs >= LONG_JOBS:
+        assert result.coverage.share(2) == 1
+        assert result.coverage.share(3) >= COVERED
+
+
+def configs_of_every_geometry() -> list[HwConfig]:
+    """Arrays of all proportions: one row, one column, no pipeline, a deep one, rows = tile_cols, large queues."""
+    shapes = [
+        (1, 1, 0),
+        (1, 1, 3),
+        (2, 1, 1),
+        (1, 2, 0),
+        (2, 2, 0),
+        (3, 3, 0),
+        (5, 2, 2),
+        (6, 3, 1),
+        (4, 1, 3),
+        (7, 1, 6),
+    ]
+    queues = [4, 1, 2, 3, 8, 4, 5, 4, 2, 4]
+    return [
+        replace(RM_12X4, name=f"{rows}x{cols} pipe {pipe}", rows=rows, cols=cols, pipe=pipe, queue_jobs=queue)
+        for (rows, cols, pipe), queue in zip(shapes, queues, strict=True)
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "cfg",
+    [*configs_of_every_geometry(), get_config("rm_8x4"), get_config("rm_8x8")],
+    ids=lambda cfg: cfg.name,
+)
+def test_every_geometry(cfg: HwConfig, seed: int) -> None:
+    campaign(cfg, 2000, seed)
