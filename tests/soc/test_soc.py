@@ -10,6 +10,8 @@ import pytest
 import redmule.verilog
 from tdco_sim import golden, host
 from tdco_sim.errors import SimError
+from tdco_sim.soc.profile import critical_path
+from tdco_sim.soc.program import CALL, COPY, GEMM, Command, Tables
 from tdco_sim.soc.run import run
 from tdco_spec import get_config
 
@@ -42,7 +44,19 @@ BROKEN = {
     ),
     "a kernel that leaves bytes unwritten": (
         {"relu_count": tiny.M * tiny.N - 10},
-        ["read by the DMA of bytes nobody wrote", "the address is in r"],
+        ["read by the DMA of bytes nobody wrote", "the address is in r", "copy 2"],
+    ),
+    "a job whose result is larger than its buffer": (
+        {"z_bytes": 2 * tiny.M * tiny.N - 2},
+        ["operand Z of an engine job outside the buffers", "controller", "in tdco_port_gemm, main.c:", "is in z"],
+    ),
+    "a job that reads a buffer after its end": (
+        {"w_last": 1},
+        ["operand W of an engine job outside the buffers", "engine job 0", "the address is in w"],
+    ),
+    "a copy that leaves its tensor in L2": (
+        {"r_stride": 200},
+        ["DMA transfer outside the buffers of its command", "in tdco_dma_start, cluster.c:", "copy 2"],
     ),
 }
 
@@ -67,11 +81,33 @@ def test_a_program_for_another_configuration_is_refused(tmp_path: Path) -> None:
 def test_trace_and_profile(tmp_path: Path) -> None:
     out = tiny.write(tmp_path, CFG, W)
     trace = tmp_path / "trace.json"
-    stats = run(out, inputs={"x": X[:1]}, trace=trace).stats
+    stats = run(out, inputs={"x": X[:2]}, trace=trace, with_profile=True).stats
     events = json.loads(trace.read_text())["traceEvents"]
     tracks = {e["tid"]: e["args"]["name"] for e in events if e["ph"] == "M"}
     seen = {(tracks[e["tid"]], e["name"]) for e in events if e["ph"] == "X"}
     assert {("core 7", "tdco_relu_f16"), ("core 0", "tdco_add_f16_f16"), ("controller", "sleep")} <= seen
     assert {("engine", "5x7x9"), ("DMA to L1", "90 bytes"), ("DMA from L1", "126 bytes")} <= seen
-    assert stats["profile"]["kernels"]["tdco_relu_f16"]["calls"] == 1
-    assert 0 < stats["profile"]["kernels"]["tdco_relu_f16"]["cycles"] < stats["cycles"]
+    assert {("core 3", "barrier"), ("barriers", "barrier 0")} <= seen
+    (job, _) = [e["args"] for e in events if e["ph"] == "X" and e["name"] == "5x7x9"]
+    assert (job["M"], job["N"], job["K"]) == (5, 7, 9) and 0 <= job["stall_share"] < 1
+    kernel = stats["profile"]["kernels"]["tdco_relu_f16"]
+    assert kernel["calls"] == 1
+    assert 0 < kernel["fetch"] < kernel["cycles"] < stats["step_cycles"][1]
+    path = stats["profile"]["critical_path"]
+    assert sum(path.values()) == stats["step_cycles"][1]
+    assert all(cycles > 0 for cycles in path.values())
+
+
+def test_critical_path() -> None:
+    """copy 0 -> job 0 -> call 0 -> copy 1; a second, earlier job of less consequence runs beside them."""
+    commands = (Command(COPY, 0, (0, 0, 0)), Command(GEMM, 0, (1, 0, 0)), Command(CALL, 0, (0, 1, 0)))
+    commands += (Command(GEMM, 1, (1, 0, 0)), Command(COPY, 1, (0, 0, 1)))
+    tables = Tables(commands, (), ((1, 1, 1),) * 2, ((8, True), (8, False)), (), ((), (), ()))
+    spans = {(COPY, 0): (10, 30), (GEMM, 0): (35, 60), (GEMM, 1): (60, 75), (CALL, 0): (66, 90), (COPY, 1): (95, 100)}
+    assert critical_path(tables, spans, 0, 110) == [
+        ((COPY, 1), 10, 5),
+        ((CALL, 0), 5, 24),
+        ((GEMM, 0), 6, 25),
+        ((COPY, 0), 5, 20),
+        (None, 10, 0),
+    ]

@@ -11,6 +11,7 @@ from typing import Any
 import click
 import numpy as np
 from tdco_sim import host, tensors
+from tdco_sim.energy import estimate
 from tdco_sim.result import RunResult
 from tdco_sim.soc import run as soc
 from tdco_spec import HwConfig
@@ -23,6 +24,7 @@ from ..pipeline import reference_steps
 from ..reference import UpdateError, compare_updates, graph_updates
 from ._console import console, json_command, key_values, progress
 from ._engines import engine_library, engine_verilog
+from ._profile import show_profile
 
 Document = dict[str, Any]
 
@@ -61,14 +63,13 @@ def run_steps(out: Path, engine: str, inputs: dict[str, np.ndarray], title: str 
     return result, time.perf_counter() - start
 
 
-def run_soc_steps(out: Path, engine: str, inputs: dict[str, np.ndarray], trace: Path | None) -> tuple[RunResult, float]:
+def run_soc_steps(out: Path, engine: str, inputs: dict[str, np.ndarray], **options: Any) -> tuple[RunResult, float]:
     """As ``run_steps`` on the cluster simulator; every byte of outputs and state is compared with platform host."""
     cfg = hw_of(load_program(out))
     verilog = engine_verilog(cfg) if engine == "rtl" else None
-    start = time.perf_counter()
     with console.status("running the cluster simulator"):
-        result = soc.run(out, verilog, inputs=inputs, trace=trace)
-    seconds = time.perf_counter() - start
+        result = soc.run(out, verilog, inputs=inputs, **options)
+    seconds = result.stats["seconds"]
     want = host.run(out, engine_library("golden", cfg), inputs=inputs)
     pairs = [(result.outputs[n].view(np.uint16), a.view(np.uint16)) for n, a in want.outputs.items()]
     pairs += [(result.state[n].view(np.uint16), a.view(np.uint16)) for n, a in want.state.items()]
@@ -123,7 +124,12 @@ def compare_with_reference(
 def _show(result: dict[str, Any]) -> None:
     losses = result["loss"]
     shown = {**result, "loss": f"{losses[0]:.4f} -> {losses[-1]:.4f}" if losses else "-"}
-    key_values("run", {k: v for k, v in shown.items() if v is not None and v != []})
+    if energy := result.get("energy_uj"):
+        parts = ", ".join(f"{name} {value:,.1f}" for name, value in energy.items() if name != "total")
+        shown["energy_uj"] = f"about {energy['total']:,.0f} ({parts}): an estimate from published figures, docs/soc.md"
+    key_values("run", {k: v for k, v in shown.items() if v is not None and v != [] and k != "profile"})
+    if profile := result.get("profile"):
+        show_profile(profile)
     if result["unchanged"]:
         console.print(f"no step changed {', '.join(result['unchanged'])}: zero gradients, or skipped for overflow")
 
@@ -139,18 +145,32 @@ def _show(result: dict[str, Any]) -> None:
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Order of the samples, or the noise."
 )
 @click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), help="soc: a trace to open in Perfetto.")
+@click.option("--profile", is_flag=True, help="soc: where the cycles went, by kernel, graph node and critical path.")
+@click.option("--max-cycles", type=click.IntRange(min=1), help="soc: stops a step that takes longer.")
 @json_command(_show)
 def run(
-    out: Path, platform: str, engine: str, steps: int, source: str, rotate: float, seed: int, trace: Path | None
+    out: Path,
+    platform: str,
+    engine: str,
+    steps: int,
+    source: str,
+    rotate: float,
+    seed: int,
+    trace: Path | None,
+    profile: bool,
+    max_cycles: int | None,
 ) -> dict[str, Any]:
     """Runs the program in OUT and compares it: with golden bit for bit, its update with torch fp32 in value."""
     document = load_program(out)
-    if trace and platform != "soc":
-        raise TdcoError("only platform soc can be traced", "--trace", "add --platform soc")
+    if platform != "soc":
+        for option, given in (("--trace", trace), ("--profile", profile), ("--max-cycles", max_cycles)):
+            if given:
+                raise TdcoError("is for platform soc, the one with timing", option, "add --platform soc")
     inputs = step_inputs(document, source, steps, rotate, seed)
     console.print(f"{platform}, engine {engine}: {steps} step(s) of {document['name']} {document['strategy']}")
     if platform == "soc":
-        result, seconds = run_soc_steps(out, engine, inputs, trace)
+        limit = {"limit_cycles": max_cycles} if max_cycles else {}
+        result, seconds = run_soc_steps(out, engine, inputs, trace=trace, with_profile=profile, **limit)
     else:
         result, seconds = run_steps(out, engine, inputs)
     return summary(document, out, engine, result, inputs, seconds)
@@ -187,7 +207,10 @@ def summary(
         cycles = sum(stats["step_cycles"])
         rate = document["hw"]["clock_hz"] * steps / cycles
         timing = {"cycles": cycles, "flop_per_cycle": flop / cycles, "updates_per_second": rate}
-        return {**report, **timing, "busy": stats["busy"]}
+        more: dict[str, Any] = {
+            key: stats[key] for key in ("busy", "instructions", "firmware_sha256", "profile") if key in stats
+        }
+        return {**report, **timing, **more, "energy_uj": estimate(stats)}
     if engine == "rtl":
         rate = flop / stats["cycles"] if stats["cycles"] else None
         return {**report, "engine_cycles": stats["cycles"], "flop_per_engine_cycle": rate}

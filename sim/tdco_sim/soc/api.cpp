@@ -82,6 +82,21 @@ void tdco_soc_watch_calls(Cluster *cluster, const soc::KernelCall *calls, uint32
     cluster->watch.calls.assign(calls, calls + count);
 }
 
+// The program's planned buffers: transfers and jobs may touch only those of the command being issued, whose number the
+// controller stores at `command_addr`.
+void tdco_soc_watch_buffers(Cluster *cluster, const soc::Buffer *buffers, uint32_t count, uint32_t command_addr)
+{
+    cluster->watch.buffers.assign(buffers, buffers + count);
+    cluster->watch.command_addr = command_addr;
+}
+
+// The bytes [addr, addr + bytes) count as never written.
+void tdco_soc_forget(Cluster *cluster, uint32_t addr, uint32_t bytes)
+{
+    if (Memory *memory = memory_at(cluster, addr, bytes))
+        std::memset(&memory->written[addr - memory->base], 0, bytes);
+}
+
 void tdco_soc_trace(Cluster *cluster, int on) { cluster->watch.tracing = on; }
 
 const soc::TraceEvent *tdco_soc_trace_events(const Cluster *cluster, uint64_t *count)

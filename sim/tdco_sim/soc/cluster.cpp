@@ -137,7 +137,7 @@ void Cluster::step_hart(uint32_t index)
     default: break;
     }
     if (in.cost == Class::jump && !watch.calls.empty())
-        watch.jumped(index, pc + in.bytes, core.pc, now, tcdm.memory);
+        watch.jumped(index, pc + in.bytes, core.pc, now, {hart.cycles.l1, hart.cycles.fetch}, tcdm.memory);
     const uint32_t extra = extra_cycles(in.cost, false);
     hart.ready_at = now + 1 + extra;
     hart.cycles.multicycle += extra;
@@ -157,6 +157,8 @@ void Cluster::access(uint32_t index, const Insn &in)
             return stop("stack overflow, or access to another core's stack", index, pc, m.addr);
         if (const char *wrong = watch.accessed(index, m.addr, m.bytes, m.write); *wrong)
             return stop(wrong, index, pc, m.addr);
+        if (m.write)
+            watch.stored(m.addr, m.data);
         const uint32_t byte = m.addr & 3;
         Port &port = tcdm.ports[index];
         port = {true, m.write, false, uint8_t(((1u << m.bytes) - 1) << byte), m.addr & ~3u, m.data << 8 * byte, 0, 0};
@@ -166,6 +168,9 @@ void Cluster::access(uint32_t index, const Insn &in)
     }
     if (!within(m.addr, TDCO_L2_BASE, TDCO_L2_SIZE))
         return access_peripheral(index, pc);
+    if (watch.in_call(index) && m.addr - TDCO_L2_BASE < TDCO_L2_SIZE - TDCO_L2_RESERVED_BYTES)
+        return stop(std::string(m.write ? "store to" : "load from") + " a tensor in L2: kernels work in L1", index, pc,
+                    m.addr);
     if (m.write) {
         l2.store(m.addr, &m.data, m.bytes);
     } else {
@@ -190,7 +195,9 @@ void Cluster::access_peripheral(uint32_t index, uint32_t pc)
         if (m.write)
             events.store(index, offset, m.data);
         else
-            value = events.load(index, offset, sleeps);
+            value = events.load(index, offset, now, sleeps);
+        if (events.barrier_passed != EventUnit::BARRIERS)
+            watch.traced(TRACK_BARRIER, events.barrier_passed, events.barriers[events.barrier_passed].since, now);
         if (sleeps) {
             hart.wait = Wait::event;
             hart.wait_offset = offset;
@@ -200,13 +207,13 @@ void Cluster::access_peripheral(uint32_t index, uint32_t pc)
         hart.wait = Wait::engine; // taken when the register port is free
     } else if (within(m.addr, TDCO_DMA_BASE, TDCO_DMA_SIZE)) {
         if (m.write && dma.store(index, m.addr - TDCO_DMA_BASE, m.data, now, fault))
-            watch.transfer_pushed(dma.newest(), fault);
+            watch.transfer_pushed(dma.newest(), tcdm.memory, fault);
         if (!m.write)
             value = dma.load(index, m.addr - TDCO_DMA_BASE);
     } else if (within(m.addr, TDCO_L3_DMA_BASE, TDCO_L3_DMA_SIZE)) {
-        if (m.write)
-            l3_dma.store(m.addr - TDCO_L3_DMA_BASE, m.data, now, fault);
-        else
+        if (m.write && l3_dma.store(m.addr - TDCO_L3_DMA_BASE, m.data, now, fault))
+            watch.traced(TRACK_L3, l3_dma.started++, now, l3_dma.end_cycle);
+        if (!m.write)
             value = l3_dma.load(m.addr - TDCO_L3_DMA_BASE);
     } else if (within(m.addr, TDCO_ICACHE_BASE, TDCO_ICACHE_SIZE)) {
         cache_enabled = m.write ? m.data & 1 : cache_enabled;
@@ -217,7 +224,9 @@ void Cluster::access_peripheral(uint32_t index, uint32_t pc)
         exited = m.data >> 31;
         exit_code = m.data & 0x7FFFFFFF;
     } else {
-        return stop(std::string(m.write ? "store" : "load") + " outside mapped memory", index, pc, m.addr);
+        const bool below = within(m.addr, TDCO_L1_BASE - TDCO_STACK_BYTES, TDCO_STACK_BYTES);
+        return stop(below ? "stack overflow" : std::string(m.write ? "store" : "load") + " outside mapped memory",
+                    index, pc, m.addr);
     }
     if (fault.raised() && fault.pc == 0)
         fault.hart = index, fault.pc = pc;
@@ -229,10 +238,11 @@ void Cluster::wake(uint32_t index)
 {
     Hart &hart = harts[index];
     hart.wait = Wait::none;
-    hart.core.finish_load(events.take(index, hart.wait_offset));
+    const uint32_t taken = events.take(index, hart.wait_offset);
+    hart.core.finish_load(taken);
     hart.ready_at = now + TDCO_EVENT_WAKEUP_CYCLES;
     hart.cycles.asleep += hart.ready_at - hart.wait_since;
-    watch.slept(index, hart.wait_since, hart.ready_at);
+    watch.slept(index, taken, hart.wait_since, hart.ready_at);
 }
 
 void Cluster::finish_l1(uint32_t index)
@@ -259,7 +269,7 @@ void Cluster::step_engine()
             const MemoryAccess &m = harts[engine_user].core.access;
             engine->access = {true, m.write, m.addr - TDCO_ENGINE_BASE, m.data};
             if (m.write)
-                watch.engine_written(engine->access.offset, m.data, now, fault);
+                watch.engine_written(engine->access.offset, m.data, now, tcdm.memory, fault);
             if (fault.raised() && fault.hart == NO_HART)
                 fault.hart = engine_user, fault.pc = harts[engine_user].access_pc;
         }
@@ -298,7 +308,7 @@ void Cluster::step()
     }
     if (engine->event) {
         events.send(TDCO_EVENT_ENGINE, EventUnit::ALL);
-        watch.job_ended(now);
+        watch.job_ended(now, tcdm.engine_refused);
     }
     dma.finish(l2, ended);
     for (const Transfer &transfer : ended) {

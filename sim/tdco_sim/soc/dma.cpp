@@ -158,22 +158,23 @@ uint64_t Dma::next_cycle() const
     return next;
 }
 
-void L3Dma::store(uint32_t offset, uint32_t value, uint64_t now, Fault &fault)
+bool L3Dma::store(uint32_t offset, uint32_t value, uint64_t now, Fault &fault)
 {
     switch (offset) {
-    case TDCO_L3_DMA_L2_ADDR: l2 = value; return;
-    case TDCO_L3_DMA_L3_ADDR: l3 = value; return;
-    case TDCO_L3_DMA_LENGTH: bytes = value; return;
+    case TDCO_L3_DMA_L2_ADDR: l2 = value; return false;
+    case TDCO_L3_DMA_L3_ADDR: l3 = value; return false;
+    case TDCO_L3_DMA_LENGTH: bytes = value; return false;
     case TDCO_L3_DMA_START: break;
-    default: return;
+    default: return false;
     }
     if (running) {
         fault = {"the L3 DMA was started while it runs", NO_HART, 0, l2};
-        return;
+        return false;
     }
     running = true;
     to_l2 = value & 1;
     end_cycle = now + TDCO_L3_STARTUP_CYCLES + uint64_t(bytes) * TDCO_L3_CYCLES_PER_BYTE;
+    return true;
 }
 
 bool L3Dma::finish(uint64_t now, Memory &l2_memory, Memory &l3_memory, Fault &fault)

@@ -55,13 +55,13 @@ struct Dma {
 };
 
 struct L3Dma {
-    uint32_t l2 = 0, l3 = 0, bytes = 0, finished = 0;
+    uint32_t l2 = 0, l3 = 0, bytes = 0, started = 0, finished = 0;
     bool running = false, to_l2 = false;
     uint64_t end_cycle = 0;
     uint64_t bytes_moved = 0;
 
     uint32_t load(uint32_t offset) const { return offset == TDCO_L3_DMA_FINISHED ? finished : 0; }
-    void store(uint32_t offset, uint32_t value, uint64_t now, Fault &fault);
+    bool store(uint32_t offset, uint32_t value, uint64_t now, Fault &fault);       // true when a transfer starts
     bool finish(uint64_t now, Memory &l2_memory, Memory &l3_memory, Fault &fault); // true when a transfer ends
 };
 

@@ -2,17 +2,22 @@
 
 namespace soc {
 
-void EventUnit::arrive(uint32_t hart, Barrier &barrier)
+void EventUnit::arrive(uint32_t hart, uint32_t number, uint64_t now)
 {
+    Barrier &barrier = barriers[number];
+    if (barrier.arrived == 0)
+        barrier.since = now;
     barrier.arrived |= 1u << hart;
     if ((barrier.arrived & barrier.trigger_mask) == barrier.trigger_mask) {
         barrier.arrived = 0;
         send(TDCO_EVENT_BARRIER, barrier.target_mask);
+        barrier_passed = number;
     }
 }
 
-uint32_t EventUnit::load(uint32_t hart, uint32_t offset, bool &sleeps)
+uint32_t EventUnit::load(uint32_t hart, uint32_t offset, uint64_t now, bool &sleeps)
 {
+    barrier_passed = BARRIERS;
     switch (offset) {
     case TDCO_EU_MASK: return mask[hart];
     case TDCO_EU_BUFFER: return buffer[hart];
@@ -20,7 +25,7 @@ uint32_t EventUnit::load(uint32_t hart, uint32_t offset, bool &sleeps)
     default:
         if (offset < TDCO_EU_BARRIER || (offset & 0x1F) != TDCO_EU_BARRIER_TRIGGER_WAIT_CLEAR)
             return 0;
-        arrive(hart, barriers[(offset - TDCO_EU_BARRIER) / 0x20 % BARRIERS]);
+        arrive(hart, (offset - TDCO_EU_BARRIER) / 0x20 % BARRIERS, now);
     }
     sleeps = !pending(hart);
     return sleeps ? 0 : take(hart, offset);
@@ -28,6 +33,7 @@ uint32_t EventUnit::load(uint32_t hart, uint32_t offset, bool &sleeps)
 
 void EventUnit::store(uint32_t hart, uint32_t offset, uint32_t value)
 {
+    barrier_passed = BARRIERS;
     switch (offset) {
     case TDCO_EU_MASK: mask[hart] = value; return;
     case TDCO_EU_MASK_AND: mask[hart] &= ~value; return;

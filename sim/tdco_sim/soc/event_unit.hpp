@@ -10,9 +10,11 @@ struct EventUnit {
     static constexpr uint32_t BARRIERS = 2, ALL = (1u << HARTS) - 1;
     struct Barrier {
         uint32_t trigger_mask = 0, target_mask = 0, arrived = 0;
+        uint64_t since = 0; // the first arrival
     };
     uint32_t mask[HARTS] = {}, buffer[HARTS] = {};
     Barrier barriers[BARRIERS];
+    uint32_t barrier_passed = BARRIERS; // by the last access; BARRIERS: none
 
     void send(uint32_t event, uint32_t harts)
     {
@@ -22,7 +24,7 @@ struct EventUnit {
     }
 
     // What a load at `offset` does; `sleeps` is set where it waits for a masked event, to be ended by take().
-    uint32_t load(uint32_t hart, uint32_t offset, bool &sleeps);
+    uint32_t load(uint32_t hart, uint32_t offset, uint64_t now, bool &sleeps);
     void store(uint32_t hart, uint32_t offset, uint32_t value);
     bool pending(uint32_t hart) const { return buffer[hart] & mask[hart]; }
 
@@ -36,7 +38,7 @@ struct EventUnit {
     }
 
   private:
-    void arrive(uint32_t hart, Barrier &barrier);
+    void arrive(uint32_t hart, uint32_t barrier, uint64_t now);
 };
 
 } // namespace soc

@@ -10,6 +10,7 @@ from pathlib import Path
 from .elf import Elf
 
 COPY, GEMM, CALL = range(3)
+KIND_NAMES = ("copy", "engine job", "kernel call")
 MAX_PTRS = 8
 TABLES = ("copies", "jobs", "calls")
 
@@ -36,14 +37,31 @@ class Call:
 
 
 @dataclass(frozen=True)
+class Command:
+    """What is issued: the ``index``-th of a kind, once ``wait[kind]`` commands of each kind have finished."""
+
+    kind: int
+    index: int
+    wait: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
 class Tables:
     """``nodes``: for copies, jobs and calls, the graph node of each ("7 Relu relu"), empty where it is not known."""
 
+    commands: tuple[Command, ...]
     calls: tuple[Call, ...]
     jobs: tuple[tuple[int, int, int], ...]
     transfers: tuple[tuple[int, bool], ...]
     buffers: tuple[Buffer, ...]
     nodes: tuple[tuple[str, ...], ...]
+
+    def describe(self, command: int) -> str:
+        """What command number ``command`` is, and of which graph node."""
+        issued = self.commands[command]
+        node = self.nodes[issued.kind][issued.index] if issued.index < len(self.nodes[issued.kind]) else ""
+        what = f"{KIND_NAMES[issued.kind]} {issued.index}"
+        return f"{what} of {node}" if node else what
 
     def buffers_of(self, call: Call) -> list[Buffer]:
         """The buffers live at the call that its pointers lie in."""
@@ -76,9 +94,11 @@ def read_tables(elf: Elf, source: Path) -> Tables:
 
     head = struct.unpack("<11I", read(elf.addresses["tdco_prog"], 44))
     commands, copies, jobs, calls, buffers, n_commands, n_copies, n_jobs, n_calls, n_buffers, _ = head
-    starts = {(kind, index): i for i, (kind, index) in enumerate(rows(commands, n_commands, "BxH6x"))}
+    issued = tuple(Command(kind, i, (a, b, c)) for kind, i, a, b, c in rows(commands, n_commands, "BxHHHH"))
+    starts = {(command.kind, command.index): i for i, command in enumerate(issued)}
     names = {symbol.addr: symbol.name for symbol in elf.symbols if symbol.is_function}
     return Tables(
+        commands=issued,
         calls=tuple(
             Call(names.get(row[0], hex(row[0])), row[0], row[1:], starts[CALL, i])
             for i, row in enumerate(rows(calls, n_calls, f"I{MAX_PTRS}I64x"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,9 +16,10 @@ from ..result import RunResult
 from ..tensors import as_stored, count_steps, description, memory_image, read_state, split_outputs
 from .elf import read_elf
 from .firmware import program_elf
+from .profile import profile
 from .program import Tables, read_tables
 from .simulator import Simulator, Stop, describe
-from .trace import profile, write_perfetto
+from .trace import write_perfetto
 
 L2_BASE = MEMORY_MAP["l2"].base
 LIMIT_CYCLES = 2_000_000_000
@@ -31,13 +33,14 @@ def run(
     on_progress: Callable[[int, int], None] | None = None,
     limit_cycles: int = LIMIT_CYCLES,
     trace: Path | None = None,
+    with_profile: bool = False,
 ) -> RunResult:
     """Runs the program in ``out_dir`` once per entry of ``inputs`` [steps, ...], once if it has none.
 
     ``verilog`` (top module redmule) is the engine; without it, the golden one: bit-exact results, the array's own
     cycles, no memory traffic. ``state`` replaces initial state by name. ``on_progress`` is called with (steps done,
-    steps). ``limit_cycles`` ends a step that runs away. ``trace`` is a file to write for Perfetto; with it, stats get
-    ``profile``: cycles by kernel and by node.
+    steps). ``limit_cycles`` ends a step that runs away. ``trace`` is a file to write for Perfetto. With
+    ``with_profile``, stats get ``profile``, where the last step's cycles went (see profile.py).
 
     Raises:
         SimError: if an input does not fit the program, the firmware does not build, or a step stops with a fault; what
@@ -51,20 +54,24 @@ def run(
     steps = count_steps(document, inputs)
     image = memory_image(out_dir, document, state)
     feed = {spec["name"]: as_stored(spec, inputs[spec["name"]], (steps,)) for spec in document["inputs"]}
-    began = time.perf_counter()
     outputs: list[np.ndarray] = []
     step_cycles: list[int] = []
     with Simulator(cfg, elf, verilog) as sim:
+        began = time.perf_counter()
         sim.write(L2_BASE, image)
         sim.watch_calls(
             [(c.kernel, [(b.addr, b.bytes, b.first == c.command) for b in tables.buffers_of(c)]) for c in tables.calls]
         )
-        if trace:
+        sim.watch_buffers([(b.addr, b.bytes, b.first, b.last) for b in tables.buffers], "tdco_command_index")
+        if trace or with_profile:
             sim.trace()
         for step in range(steps):
+            for buffer in tables.buffers:
+                if buffer.first > 0:  # of the step before, or padding in the image
+                    sim.forget(buffer.addr, buffer.bytes)
             for spec in document["inputs"]:
                 sim.write(spec["addr"], feed[spec["name"]][step].tobytes())
-            before = sim.stats["cycles"]
+            before, seen = sim.stats["cycles"], len(sim.events)
             sim.start()
             stop = sim.run(limit_cycles)
             if stop.exit_code != 0:
@@ -76,9 +83,11 @@ def run(
                 on_progress(step + 1, steps)
         final = read_state(out_dir, sim.read(L2_BASE, cfg.l2_bytes))
         stats = _stats(sim, steps, step_cycles, time.perf_counter() - began)
+        stats["firmware_sha256"] = hashlib.sha256(elf.path.read_bytes()).hexdigest()
         if trace:
             write_perfetto(trace, sim.events, tables, cfg)
-            stats["profile"] = profile(sim.events, tables, cfg)
+        if with_profile:
+            stats["profile"] = profile(sim.events[seen:], tables, cfg, before, stats["cycles"])
     return RunResult(split_outputs(document["outputs"], np.stack(outputs)), final, stats)
 
 
@@ -86,7 +95,8 @@ def _reason(sim: Simulator, stop: Stop, tables: Tables) -> str:
     """What stopped the run, where, in which command and tensor, and what the firmware printed."""
     if stop.exit_code is None:
         command = sim.read_word("tdco_command_index")
-        parts = [describe(stop, sim.elf, sim.cfg.cores), f"the controller had issued command {command}"]
+        parts = [describe(stop, sim.elf, sim.cfg.cores)]
+        parts.append(f"the controller had issued command {command}, {tables.describe(command)}")
         if name := tables.buffer_at(stop.addr, command):
             parts.append(f"the address is in {name}")
     else:

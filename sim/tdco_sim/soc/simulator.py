@@ -77,12 +77,18 @@ class Stop:
 
 @dataclass(frozen=True)
 class TraceEvent:
-    """The ``index``-th happening on a track (watch.hpp), from cycle ``start`` to ``end``."""
+    """The ``index``-th happening on a track (watch.hpp), from cycle ``start`` to ``end``.
+
+    ``refused``: cycles without a grant of L1, of a kernel on one core or an engine job; ``fetch``: cycles a kernel
+    waited for instructions.
+    """
 
     track: int
     index: int
     start: int
     end: int
+    refused: int
+    fetch: int
 
 
 class Simulator:
@@ -166,6 +172,19 @@ class Simulator:
             records += struct.pack("<26I", kernel, len(ranges), *flat, *([0] * (24 - len(flat))))
         self.library.tdco_soc_watch_calls(self.handle, bytes(records), len(calls))
 
+    def watch_buffers(self, buffers: Sequence[tuple[int, int, int, int]], command_symbol: str) -> None:
+        """Lets transfers and jobs touch only the buffers of the command being issued.
+
+        A buffer is (address, bytes, first command, last command); the controller stores the command's number at
+        ``command_symbol``.
+        """
+        records = b"".join(struct.pack("<4I", *buffer) for buffer in buffers)
+        self.library.tdco_soc_watch_buffers(self.handle, records, len(buffers), self.elf.addresses[command_symbol])
+
+    def forget(self, addr: int, count: int) -> None:
+        """The bytes count as never written."""
+        self.library.tdco_soc_forget(self.handle, addr, count)
+
     def trace(self) -> None:
         """From now on records what happens; see :attr:`events`."""
         self.library.tdco_soc_trace(self.handle, 1)
@@ -174,8 +193,9 @@ class Simulator:
     def events(self) -> list[TraceEvent]:
         count = ctypes.c_uint64()
         start = self.library.tdco_soc_trace_events(self.handle, ctypes.byref(count))
-        data = ctypes.string_at(start, 24 * count.value) if count.value else b""
-        return [TraceEvent(*row) for row in struct.iter_unpack("<IIQQ", data)]
+        layout = struct.Struct("<IIQQII")
+        data = ctypes.string_at(start, layout.size * count.value) if count.value else b""
+        return [TraceEvent(*row) for row in layout.iter_unpack(data)]
 
     @property
     def output(self) -> str:

@@ -1,78 +1,76 @@
-"""What happened when: a trace for Perfetto, and the cycles by kernel and by graph node."""
+"""What happened when, as a trace for Perfetto."""
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tdco_spec import HwConfig
+from tdco_spec.cluster import EVENTS
 
-from .program import COPY, GEMM, Tables
+from .program import CALL, COPY, GEMM, Tables
 from .simulator import TraceEvent
 
 MICROSECOND = 1_000_000
 
 
+class Tracks:
+    """Numbers of the tracks, as in watch.hpp."""
+
+    def __init__(self, cfg: HwConfig) -> None:
+        self.harts = cfg.cores + 1
+        self.engine = 2 * self.harts
+        self.to_l1, self.from_l1 = self.engine + 1, self.engine + 2
+        self.l3, self.barrier = self.engine + 3, self.engine + 4
+
+    def names(self) -> dict[int, str]:
+        cores = {h: f"core {h}" for h in range(self.harts - 1)} | {self.harts - 1: "controller"}
+        channels = {self.to_l1: "DMA to L1", self.from_l1: "DMA from L1", self.l3: "L3 DMA"}
+        return cores | {self.engine: "engine", **channels, self.barrier: "barriers"}
+
+
+def transfer_indices(tables: Tables) -> tuple[list[int], list[int]]:
+    """The copies of each channel, to L1 and from L1, in order."""
+    copies = list(enumerate(tables.transfers))
+    return [i for i, (_, to_l1) in copies if to_l1], [i for i, (_, to_l1) in copies if not to_l1]
+
+
 def write_perfetto(path: Path, events: Sequence[TraceEvent], tables: Tables, cfg: HwConfig) -> None:
-    """Chrome's trace JSON, which Perfetto opens: cores, engine and DMA channels as tracks; times in microseconds."""
-    harts = cfg.cores + 1
-    names = {h: f"core {h}" for h in range(cfg.cores)} | {cfg.cores: "controller"}
-    names |= {2 * harts: "engine", 2 * harts + 1: "DMA to L1", 2 * harts + 2: "DMA from L1"}
+    """Chrome's trace JSON, which Perfetto opens: cores, engine, DMA channels, barriers as tracks; microseconds."""
+    tracks, channels, scale = Tracks(cfg), transfer_indices(tables), MICROSECOND / cfg.clock_hz
     out: list[dict[str, Any]] = [
         {"ph": "M", "name": "thread_name", "pid": 0, "tid": track, "args": {"name": name}}
-        for track, name in names.items()
+        for track, name in tracks.names().items()
     ]
-    directions = [[i for i, t in enumerate(tables.transfers) if t[1] == to_l1] for to_l1 in (True, False)]
     for event in events:
-        name, node, track = "sleep", "", event.track
-        if track < harts:
-            name, node = tables.calls[event.index].symbol, tables.nodes[2][event.index]
-        elif track < 2 * harts:
-            track -= harts
-        elif track == 2 * harts:
-            m, n, k = tables.jobs[event.index]
-            name, node = f"{m}x{n}x{k}", tables.nodes[GEMM][event.index]
-        else:
-            index = directions[track - 2 * harts - 1][event.index]
-            name, node = f"{tables.transfers[index][0]} bytes", tables.nodes[COPY][index]
-        scale = MICROSECOND / cfg.clock_hz
-        out.append(
-            {
-                "ph": "X",
-                "name": name,
-                "pid": 0,
-                "tid": track,
-                "ts": event.start * scale,
-                "dur": (event.end - event.start) * scale,
-                "args": {"node": node, "cycles": event.end - event.start},
-            }
-        )
+        cycles = event.end - event.start
+        name, arguments = _describe(event, tables, tracks, channels)
+        track = event.track - tracks.harts if tracks.harts <= event.track < tracks.engine else event.track
+        slice_ = {"ph": "X", "name": name, "pid": 0, "tid": track, "ts": event.start * scale, "dur": cycles * scale}
+        out.append({**slice_, "args": {"cycles": cycles, **arguments}})
     path.write_text(json.dumps({"traceEvents": out, "displayTimeUnit": "ns"}))
 
 
-def profile(events: Sequence[TraceEvent], tables: Tables, cfg: HwConfig) -> dict[str, dict[str, dict[str, int]]]:
-    """Cycles by kernel and by node: ``cores`` from the first core's entry to the last one's exit of each call,
-    ``engine`` and ``dma`` of their jobs and transfers. Resources overlap, so the columns do not add up to the step."""
-    harts = cfg.cores + 1
-    spans: dict[int, list[TraceEvent]] = defaultdict(list)
-    by_kernel: dict[str, dict[str, int]] = defaultdict(lambda: {"calls": 0, "cycles": 0})
-    by_node: dict[str, dict[str, int]] = defaultdict(lambda: {"cores": 0, "engine": 0, "dma": 0})
-    directions = [[i for i, t in enumerate(tables.transfers) if t[1] == to_l1] for to_l1 in (True, False)]
-    for event in events:
-        if event.track < cfg.cores:
-            spans[event.index].append(event)
-        elif event.track == 2 * harts:
-            by_node[tables.nodes[GEMM][event.index]]["engine"] += event.end - event.start
-        elif event.track > 2 * harts:
-            index = directions[event.track - 2 * harts - 1][event.index]
-            by_node[tables.nodes[COPY][index]]["dma"] += event.end - event.start
-    for index, parts in spans.items():
-        cycles = max(p.end for p in parts) - min(p.start for p in parts)
-        kernel = by_kernel[tables.calls[index].symbol]
-        kernel["calls"] += 1
-        kernel["cycles"] += cycles
-        by_node[tables.nodes[2][index]]["cores"] += cycles
-    return {"kernels": dict(by_kernel), "nodes": dict(by_node)}
+def _describe(
+    event: TraceEvent, tables: Tables, tracks: Tracks, channels: tuple[list[int], list[int]]
+) -> tuple[str, dict[str, Any]]:
+    """Name and arguments of a slice."""
+    if event.track < tracks.harts:
+        lost = {"fetch_cycles": event.fetch, "l1_wait_cycles": event.refused}
+        return tables.calls[event.index].symbol, {"node": tables.nodes[CALL][event.index], **lost}
+    if event.track < tracks.engine:
+        woke = [name for name, bit in EVENTS.items() if event.index >> bit & 1]
+        return "barrier" if woke == ["BARRIER"] else "sleep", {"woken_by": " ".join(woke)}
+    if event.track == tracks.engine:
+        m, n, k = tables.jobs[event.index]
+        share = event.refused / max(1, event.end - event.start)
+        arguments = {"M": m, "N": n, "K": k, "stall_share": round(share, 4)}
+        return f"{m}x{n}x{k}", {"node": tables.nodes[GEMM][event.index], **arguments}
+    if event.track == tracks.l3:
+        return "L3 transfer", {"index": event.index}
+    if event.track == tracks.barrier:
+        return f"barrier {event.index}", {}
+    index = channels[event.track - tracks.to_l1][event.index]
+    return f"{tables.transfers[index][0]} bytes", {"node": tables.nodes[COPY][index]}

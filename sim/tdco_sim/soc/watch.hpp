@@ -29,29 +29,50 @@ struct KernelCall {
     } range[8];
 };
 
-// Tracks: 0..HARTS-1 kernels on a core (index: call), then sleep of each core, then these.
+// A planned buffer of the program, live from command `first` to `last`.
+struct Buffer {
+    uint32_t addr, bytes, first, last;
+};
+
+// Tracks: 0..HARTS-1 kernels on a core (index: call), then sleep of each core (index: the events it woke at), then
+// these.
 constexpr uint32_t TRACK_SLEEP = HARTS, TRACK_ENGINE = 2 * HARTS, TRACK_TO_L1 = TRACK_ENGINE + 1,
-                   TRACK_FROM_L1 = TRACK_ENGINE + 2, TRACK_L3 = TRACK_ENGINE + 3;
+                   TRACK_FROM_L1 = TRACK_ENGINE + 2, TRACK_L3 = TRACK_ENGINE + 3, TRACK_BARRIER = TRACK_ENGINE + 4;
 
 struct TraceEvent {
-    uint32_t track, index; // index: the how-manieth of its kind
+    uint32_t track, index; // index: the how-manieth of its kind; of a barrier its number
     uint64_t start, end;
+    uint32_t refused, fetch; // cycles without a grant of L1; cycles without an instruction
+};
+
+// Cycles lost so far by whoever a trace event is about.
+struct Lost {
+    uint64_t refused = 0, fetch = 0;
 };
 
 struct Watch {
     std::vector<KernelCall> calls; // empty: kernels are not followed
+    std::vector<Buffer> buffers;   // empty: transfers and jobs may go anywhere
+    uint32_t command_addr = 0;     // where the controller stores the number of the command it issues; 0: nowhere
     std::vector<TraceEvent> trace;
     bool tracing = false;
 
     void restart(); // a new step
 
-    void transfer_pushed(const Transfer &transfer, Fault &fault);
+    void stored(uint32_t addr, uint32_t value) // by a core
+    {
+        if (addr == command_addr)
+            command = value;
+    }
+    // What a transfer, job or call finds in a buffer it is the first to use counts as never written.
+    void transfer_pushed(const Transfer &transfer, Memory &l1, Fault &fault);
     void transfer_ended(const Transfer &transfer, uint64_t now);
-    void engine_written(uint32_t offset, uint32_t value, uint64_t now, Fault &fault);
-    void job_ended(uint64_t now);
-    // When the first core enters a call, what it finds in a new buffer counts as never written.
-    void jumped(uint32_t hart, uint32_t from_next, uint32_t to, uint64_t now, Memory &l1);
-    void slept(uint32_t hart, uint64_t start, uint64_t end);
+    void engine_written(uint32_t offset, uint32_t value, uint64_t now, Memory &l1, Fault &fault);
+    void job_ended(uint64_t now, uint64_t refused);
+    void jumped(uint32_t hart, uint32_t from_next, uint32_t to, uint64_t now, Lost lost, Memory &l1);
+    void slept(uint32_t hart, uint32_t events, uint64_t start, uint64_t end);
+    void traced(uint32_t track, uint32_t index, uint64_t start, uint64_t end);
+    bool in_call(uint32_t hart) const { return at[hart].return_to != 0; }
     // What is wrong with a core's access to L1; empty: nothing.
     const char *accessed(uint32_t hart, uint32_t addr, uint32_t bytes, bool write) const;
 
@@ -64,12 +85,17 @@ struct Watch {
     struct Position {
         uint32_t call = 0, return_to = 0; // calls finished; inside one unless return_to is 0
         uint64_t entered = 0;
+        Lost lost;
     } at[HARTS];
     Uses dma, engine, unordered;
     std::deque<InFlight> jobs;
     uint32_t words[TDCO_JOB_WORDS] = {};
     uint32_t jobs_ended = 0, transfers_ended[2] = {}, calls_entered = 0;
-    uint64_t last_job_end = 0;
+    uint64_t last_job_end = 0, last_transfer_end[2] = {}, refused_before = 0;
+    uint32_t command = 0;
+
+    const Buffer *buffer_of(uint32_t addr, uint32_t bytes) const;
+    void forget(const Buffer &buffer, Memory &l1) const;
 };
 
 } // namespace soc

@@ -1,0 +1,122 @@
+"""Where a step's cycles went: by kernel, by graph node, and along its critical path."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from tdco_spec import HwConfig
+
+from .program import CALL, COPY, GEMM, Tables
+from .simulator import TraceEvent
+from .trace import Tracks, transfer_indices
+
+RESOURCES = {COPY: "dma", GEMM: "engine", CALL: "cores"}
+Span = tuple[int, int]
+Step = tuple[int, int]  # a command: its kind, and the how-manieth of it
+
+
+def profile(events: Sequence[TraceEvent], tables: Tables, cfg: HwConfig, begin: int, end: int) -> dict[str, Any]:
+    """Cycles of the step that ran from cycle ``begin`` to ``end``; ``events`` are the step's.
+
+    ``kernels``: calls; cycles from the first core's entry to the last one's exit; and of these, on average over the
+    cores, ``fetch`` waiting for instructions, ``l1_wait`` for a bank, ``idle`` for the slowest core. ``nodes``: cycles
+    of the engine, cores and DMA, which overlap; ``engine_stall`` without a grant; ``critical``, on the critical path,
+    and ``waiting``, before commands on that path. ``critical_path``: the step's cycles by what it waited for;
+    ``control`` is the controller between one command's end and the next one's start.
+    """
+    tracks, channels = Tracks(cfg), transfer_indices(tables)
+    spans: dict[Step, Span] = {}
+    calls: dict[int, list[TraceEvent]] = defaultdict(list)
+    nodes: dict[str, dict[str, int]] = defaultdict(
+        lambda: dict.fromkeys(("engine", "cores", "dma", "engine_stall", "fetch", "waiting", "critical"), 0)
+    )
+    for event in events:
+        if event.track < cfg.cores:
+            calls[event.index].append(event)
+        elif event.track == tracks.engine:
+            spans[GEMM, event.index] = event.start, event.end
+            nodes[tables.nodes[GEMM][event.index]]["engine_stall"] += event.refused
+        elif event.track in (tracks.to_l1, tracks.from_l1):
+            spans[COPY, channels[event.track - tracks.to_l1][event.index]] = event.start, event.end
+    for index, parts in calls.items():
+        spans[CALL, index] = min(p.start for p in parts), max(p.end for p in parts)
+        nodes[tables.nodes[CALL][index]]["fetch"] += sum(p.fetch for p in parts) // len(parts)
+    for (kind, index), (start, stop) in spans.items():
+        nodes[tables.nodes[kind][index]][RESOURCES[kind]] += stop - start
+    path = dict.fromkeys(("engine", "cores", "dma", "control"), 0)
+    for command, waited, worked in critical_path(tables, spans, begin, end):
+        path["control"] += waited
+        if command:
+            path[RESOURCES[command[0]]] += worked
+            node = nodes[tables.nodes[command[0]][command[1]]]
+            node["critical"] += worked
+            node["waiting"] += waited
+    return {
+        "cycles": end - begin,
+        "kernels": _kernels(calls, spans, tables),
+        "nodes": dict(nodes),
+        "critical_path": path,
+    }
+
+
+def critical_path(tables: Tables, spans: dict[Step, Span], begin: int, end: int) -> list[tuple[Step | None, int, int]]:
+    """The commands that ended last before the step's end, before that command's start, and so on to the step's begin.
+
+    For each its cycles, and those between its end and what came after it; first and last in time is None: no command.
+    The sum of all cycles is end - begin.
+    """
+    position = {(c.kind, c.index): i for i, c in enumerate(tables.commands)}
+    before = _waited_for(tables, spans)
+    path: list[tuple[Step | None, int, int]] = []
+    current, now = max(spans, key=lambda step: spans[step][1], default=None), end
+    while current is not None:
+        start, stop = spans[current]
+        stop = min(stop, now)
+        path.append((current, now - stop, stop - start))
+        now = start
+        earlier = [s for s in (*before[position[current]], _queued_before(current, tables)) if s in spans]
+        current = max(earlier, key=lambda step: spans[step][1], default=None)
+    return [*path, (None, now - begin, 0)]
+
+
+def _waited_for(tables: Tables, spans: dict[Step, Span]) -> list[list[Step]]:
+    """For each command, in issue order, the last to end of each kind among those that had to end before its issue."""
+    reached = [0, 0, 0]  # commands of each kind that the controller has waited for
+    last: list[Step | None] = [None, None, None]
+    result = []
+    for command in tables.commands:
+        for kind, count in enumerate(command.wait):
+            for index in range(reached[kind], count):
+                best = last[kind]
+                if (kind, index) in spans and (best is None or spans[kind, index][1] >= spans[best][1]):
+                    last[kind] = kind, index
+            reached[kind] = max(reached[kind], count)
+        result.append([step for step in last if step])
+    return result
+
+
+def _queued_before(step: Step, tables: Tables) -> Step | None:
+    """The command that used the same channel, engine or cores before."""
+    kind, index = step
+    earlier = range(index - 1, -1, -1)
+    if kind == COPY:
+        direction = tables.transfers[index][1]
+        return next(((kind, i) for i in earlier if tables.transfers[i][1] == direction), None)
+    return (kind, index - 1) if index else None
+
+
+def _kernels(calls: dict[int, list[TraceEvent]], spans: dict[Step, Span], tables: Tables) -> dict[str, dict[str, int]]:
+    kernels: dict[str, dict[str, int]] = defaultdict(
+        lambda: dict.fromkeys(("calls", "cycles", "fetch", "l1_wait", "idle"), 0)
+    )
+    for index, parts in calls.items():
+        start, stop = spans[CALL, index]
+        kernel = kernels[tables.calls[index].symbol]
+        kernel["calls"] += 1
+        kernel["cycles"] += stop - start
+        kernel["fetch"] += sum(p.fetch for p in parts) // len(parts)
+        kernel["l1_wait"] += sum(p.refused for p in parts) // len(parts)
+        kernel["idle"] += sum(stop - p.end for p in parts) // len(parts)
+    return dict(kernels)

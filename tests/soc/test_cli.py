@@ -1,0 +1,115 @@
+"""The firmware from the command line: built by compile, read by other people's tools, run and stopped by run."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from tdco.cli import main
+
+MODEL = f"{Path(__file__).parents[1] / 'flow' / 'models.py'}:mlp"
+
+
+def invoke(*arguments: str, code: int = 0) -> dict[str, Any]:
+    """The JSON object of a command that ends with ``code``."""
+    result = CliRunner().invoke(main, [*arguments, "--json"])
+    assert result.exit_code == code, result.output + str(result.exception)
+    return dict(json.loads(result.stdout))
+
+
+def compile_mlp(out: Path, *options: str, code: int = 0) -> dict[str, Any]:
+    return invoke("compile", MODEL, "-s", "train:*", "-c", "rm_12x4", "-o", str(out), *options, code=code)
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    out = tmp_path_factory.mktemp("cli") / "out"
+    return out, compile_mlp(out)
+
+
+def test_compile_builds_the_firmware(compiled: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    out, result = compiled
+    data = (out / "firmware.elf").read_bytes()
+    assert result["firmware"]["bytes"] == len(data)
+    assert result["firmware"]["sha256"] == hashlib.sha256(data).hexdigest()
+    without = compile_mlp(tmp_path / "without", "--no-firmware")
+    assert without["firmware"] is None
+    assert not (tmp_path / "without" / "firmware.elf").exists()
+
+
+@pytest.mark.skipif(not shutil.which("llvm-objdump"), reason="llvm-objdump is not installed")
+def test_objdump_reads_the_firmware(compiled: tuple[Path, dict[str, Any]]) -> None:
+    elf = compiled[0] / "firmware.elf"
+    command = ["llvm-objdump", "-d", "-l", "--mattr=+m,+c", "--disassemble-symbols=tdco_run", elf]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "<tdco_run>:" in text
+    assert "run.c:" in text
+    assert "addi\tsp, sp" in text
+
+
+@pytest.mark.skipif(not shutil.which("gdb-multiarch"), reason="gdb-multiarch is not installed")
+def test_gdb_reads_the_firmware(compiled: tuple[Path, dict[str, Any]]) -> None:
+    command = ["gdb-multiarch", "-batch", "-ex", "info line tdco_run", "-ex", "ptype tdco_prog"]
+    command.append(str(compiled[0] / "firmware.elf"))
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "run.c" in text
+    assert "n_commands" in text
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("elftools"), reason="pyelftools is not installed")
+def test_elftools_reads_the_firmware(compiled: tuple[Path, dict[str, Any]]) -> None:
+    from elftools.elf.elffile import ELFFile
+
+    with (compiled[0] / "firmware.elf").open("rb") as file:
+        elf = ELFFile(file)
+        assert elf.get_machine_arch() == "RISC-V"
+        names = {Path(unit.get_top_DIE().get_full_path()).name for unit in elf.get_dwarf_info().iter_CUs()}
+    assert {"run.c", "main.c", "program.c", "sgd.c"} <= names
+
+
+def test_a_missing_compiler_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TDCO_CC", "/nowhere/clang")
+    error = compile_mlp(tmp_path / "out", code=1)["error"]
+    assert "/nowhere/clang" in error["where"]
+    assert "ziglang" in error["hint"]
+    monkeypatch.delenv("TDCO_CC")
+    monkeypatch.setitem(sys.modules, "ziglang", None)  # as if it were not installed
+    error = compile_mlp(tmp_path / "out", code=1)["error"]
+    assert "no C compiler for RV32" in error["what"]
+    assert (tmp_path / "out" / "program.c").exists()
+
+
+def test_run_uses_the_firmware_and_reports(compiled: tuple[Path, dict[str, Any]]) -> None:
+    out, made = compiled
+    result = invoke("run", str(out), "--platform", "soc", "--profile")
+    assert result["mismatches"] == 0
+    assert result["words_compared"] > 0
+    assert result["firmware_sha256"] == made["firmware"]["sha256"]
+    assert result["profile"]["cycles"] == sum(result["profile"]["critical_path"].values()) == result["cycles"]
+    energy = result["energy_uj"]
+    assert energy["total"] == pytest.approx(sum(energy[part] for part in ("engine", "cores", "l2", "l3")))
+    assert energy["engine"] == pytest.approx(made["macs"] * 2 / 755e9 * 1e6)
+
+
+def test_faults_and_limits_end_a_run_with_code_1(compiled: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    run = ["run", str(compiled[0]), "--platform", "soc"]
+    assert "not finished after 1000 cycles" in invoke(*run, "--max-cycles", "1000", code=1)["error"]["what"]
+    assert invoke("run", str(compiled[0]), "--profile", code=1)["error"]["where"] == "--profile"
+    broken = tmp_path / "broken"
+    shutil.copytree(compiled[0], broken)
+    source = (broken / "program.c").read_text()
+    head, table = source.split("static const tdco_buffer buffers[]")
+    (broken / "program.c").write_text(
+        head + "static const tdco_buffer buffers[]" + table.replace(", 0, ", ", 9999, ", 1)
+    )
+    error = invoke("run", str(broken), "--platform", "soc", code=1)["error"]
+    assert "outside the buffers of its command" in error["what"]
+    assert "controller" in error["what"]
