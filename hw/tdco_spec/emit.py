@@ -1,8 +1,9 @@
-"""Writes a configuration as a C header, for everything that cannot import Python."""
+"""Writes a configuration as a C header and as JSON, for everything that cannot import Python or this package."""
 
+import json
 from dataclasses import asdict
 
-from .cluster import CLUSTER_CONSTANTS
+from .cluster import CLUSTER_CONSTANTS, EVENTS
 from .config import HwConfig
 from .memmap import MEMORY_MAP
 from .regs import JOB_FLAGS, JOB_REGISTERS, REGISTERS, STATUS_FLAGS
@@ -48,3 +49,11 @@ def c_header(cfg: HwConfig) -> str:
     lines += [f"#define TDCO_{name} 0x{value:X}" for name, value in CLUSTER_CONSTANTS.items()]
     lines += ["", "#endif", ""]
     return "\n".join(lines)
+
+
+def config_json(cfg: HwConfig) -> str:
+    """``cfg`` with its hash, memory map and event numbers as JSON."""
+    sizes = region_sizes(cfg)
+    regions = {region.name: {"base": region.base, "size": sizes[region.name]} for region in MEMORY_MAP.values()}
+    document = {"hw": asdict(cfg), "hash": cfg.hash, "memory_map": regions, "events": EVENTS}
+    return json.dumps(document, indent=2) + "\n"
