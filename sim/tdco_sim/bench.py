@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tdco_spec import HwConfig
 
 from . import golden, rtl
-from .engine import L1_BASE, Engine, job_words
+from .engine import L1_BASE, Engine, TimedEngine, job_words
 from .errors import SimError
 
 Shape = tuple[int, int, int]
@@ -76,7 +76,7 @@ def _bench_shape(
 
     halves = np.random.default_rng(seed).normal(size=(end - L1_BASE) // 2).astype(np.float16)
     l1, wanted = halves.view(np.uint8), halves.copy().view(np.uint8)
-    device, reference = rtl.RtlEngine(engine, l1), Engine(golden.build(cfg), wanted)
+    device, reference = TimedEngine(engine, l1), Engine(golden.build(cfg), wanted)
     try:
         device.set_stall(stall, seed)
         cycles, guard_errors, raised = device.run_queue(jobs)

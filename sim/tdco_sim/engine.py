@@ -76,6 +76,33 @@ class Engine:
         self.library.tdco_engine_close(self.handle)
 
 
+class _Report(ctypes.Structure):
+    _fields_ = [("cycles", ctypes.c_uint64), ("guard_errors", ctypes.c_uint64), ("flags", ctypes.c_uint32)]
+
+
+class TimedEngine(Engine):
+    """An engine with timing, so with what golden lacks: a queue of jobs, stalls, and a guard on every access."""
+
+    def set_stall(self, probability: float, seed: int = 0) -> None:
+        """From now on, a cycle passes without a grant with this probability, below 1."""
+        self.library.tdco_engine_set_stall(self.handle, ctypes.c_double(probability), ctypes.c_uint32(seed))
+
+    def run_queue(self, jobs: list[list[int]]) -> tuple[int, int, int]:
+        """Runs jobs back to back: (cycles from the first TRIGGER to the last event, guard errors, STATUS_FLAGS).
+
+        Guard errors are bytes written outside Z, and words read that hold no byte of an operand.
+
+        Raises:
+            SimError: on a hang, an access outside L1, or a breach of the memory port's protocol.
+        """
+        words = [word for job in jobs for word in job]
+        report = _Report()
+        array = (ctypes.c_uint32 * len(words))(*words)
+        if self.library.tdco_engine_run_queue(self.handle, array, len(jobs), ctypes.byref(report)) != 0:
+            raise SimError(self.error())
+        return report.cycles, report.guard_errors, report.flags
+
+
 def job_words(
     shape: tuple[int, int, int], addrs: dict[str, int], strides: dict[str, int], flags: Sequence[str] = ()
 ) -> list[int]:

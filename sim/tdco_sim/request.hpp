@@ -14,6 +14,7 @@ struct Access {
     uint32_t offset = 0, data = 0; // data: what is written
 };
 
+constexpr uint32_t POISON = 0x7D037D03; // signalling NaNs, in everything that was not asked for
 constexpr uint32_t QUEUE_FULL = 0xFFFFFFFF, LOCKED = 0xFFFFFFFE; // answers of ACQUIRE
 
 // What the memory port asks for in a cycle: consecutive words from a word's address.

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import redmule.verilog
 from tdco_sim import bench, golden, host, rtl
-from tdco_sim.engine import L1_BASE, job_words
+from tdco_sim.engine import L1_BASE, TimedEngine, job_words
 from tdco_sim.errors import SimError
 from tdco_spec import get_config
 
@@ -58,7 +58,7 @@ def test_step_with_check(engine: Path, tmp_path: Path) -> None:
 
 def run_faulty(faulty: Path, fault: int, stall: float = 0.0) -> tuple[int, int, int]:
     l1 = np.zeros(4096, np.uint8)
-    device = rtl.RtlEngine(faulty, l1)
+    device = TimedEngine(faulty, l1)
     device.set_stall(stall, 1)
     addrs, strides = {"x": L1_BASE, "w": L1_BASE + 64, "z": L1_BASE + 128}, dict.fromkeys("xwz", 64)
     try:

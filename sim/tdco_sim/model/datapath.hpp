@@ -48,17 +48,18 @@ struct Datapath {
         std::memcpy(line, w[w_bank][k], sizeof line);
         for (uint32_t r = 0; r < tile.rows; r++) {
             const Acc factor = x[x_bank][k][r];
-            Vector row[VECTORS], worst{};
+            Vector row[VECTORS];
+            IntVector finite = IntVector{} - 1;
             std::memcpy(row, sums[r], sizeof row);
             for (uint32_t v = 0; v < VECTORS; v++) {
                 row[v] = round_sum(row[v] + line[v] * factor);
                 const Vector size = bit_cast<Vector>(bit_cast<IntVector>(row[v]) & std::numeric_limits<Bits>::max());
-                worst = worst >= size ? worst : size; // a NaN is taken
+                finite &= size <= LARGEST;
             }
-            bool finite = true;
+            bool all_finite = true;
             for (uint32_t lane = 0; lane < LANES; lane++)
-                finite &= worst[lane] <= LARGEST;
-            if (finite)
+                all_finite &= finite[lane] != 0;
+            if (all_finite)
                 std::memcpy(sums[r], row, sizeof row);
             else // rare: once more, with infinities and flags
                 for (uint32_t c = 0; c < tile.cols; c++)

@@ -1,6 +1,5 @@
 #include "model.hpp"
 
-#include <bit>
 #include <utility>
 
 namespace tdco::model {
@@ -18,7 +17,7 @@ bool is_job_register(uint32_t offset)
 } // namespace
 
 Model::Model(bool with_data)
-    : jobs(std::bit_ceil(uint32_t(TDCO_QUEUE_JOBS)), Job(NO_JOB)), data(with_data ? std::make_unique<Datapath>() : nullptr)
+    : jobs(PLACES, Job(NO_JOB)), data(with_data ? std::make_unique<Datapath>() : nullptr)
 {
 }
 
@@ -67,7 +66,7 @@ void Model::step(const Access &access, bool granted, const uint32_t *words)
     if (data)
         flags |= std::exchange(data->flags, 0);
     if (trigger)
-        jobs[queue.next_id++ % jobs.size()] = Job(job_words);
+        jobs[queue.next_id++ % PLACES] = Job(job_words);
     if (access.valid && access.write)
         write(access);
     if (clear)

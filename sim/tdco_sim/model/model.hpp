@@ -4,6 +4,7 @@
 //     model.step(access, granted, data)            the clock edge that ends it
 #pragma once
 
+#include <bit>
 #include <memory>
 #include <vector>
 
@@ -14,6 +15,7 @@
 namespace tdco::model {
 
 constexpr uint8_t ARRAY = NONE, UNITS = 5; // that take jobs: a walker for each Stream, and the array
+constexpr uint32_t PLACES = std::bit_ceil(uint32_t(TDCO_QUEUE_JOBS)); // a power of two, so that ids wrap where places do
 
 // Jobs from their commit to their last store, and how far each unit has got (job_queue.py). Ids count modulo 256.
 struct JobQueue {
@@ -70,7 +72,7 @@ class Model {
     uint32_t job_words[TDCO_JOB_WORDS] = {}, flags = 0;
     Counters counters{};
 
-    const Job &job(uint8_t id) const { return jobs[id % jobs.size()]; }
+    const Job &job(uint8_t id) const { return jobs[id % PLACES]; }
     Stream choose() const;
     void count(bool granted, bool done, const Decision &decision);
     void hand_out_jobs();

@@ -25,7 +25,8 @@ struct Dimension {
 };
 
 struct Line {
-    uint32_t addr, count, index;
+    uint32_t addr;
+    uint16_t count, index;
     bool inner_lines, broadcast, last_of_block, last_of_job;
 };
 
@@ -92,8 +93,8 @@ struct Walker {
 
     void describe()
     {
-        line.count = line.broadcast ? 1 : (line.inner_lines ? outer : inner).length();
-        line.last_of_block = line.index + 1 == (line.inner_lines ? inner : outer).length();
+        line.count = uint16_t(line.broadcast ? 1 : (line.inner_lines ? outer : inner).length());
+        line.last_of_block = line.index + 1u == (line.inner_lines ? inner : outer).length();
         line.last_of_job = line.last_of_block && inner.last() && again.last() && outer.last() && around.last();
     }
 };
@@ -177,27 +178,15 @@ struct Sequencer {
     Decision decide(const LoadBuffer *loads, const StoreBuffer &store) const
     {
         Decision d{};
-        const bool real = k != 0, boundary = phase == SLOT_CYCLES - 1;
-        // A line of the block in the direction of K can be used before the block is complete.
-        const bool x_ok = !real || loads[X].complete() || (lines_x && index < loads[X].arrived());
-        const bool w_ok = !real || loads[W].complete() || (lines_w && index < loads[W].arrived());
-        const bool ready = active && x_ok && w_ok && (begun || !has_y || loads[Y].complete());
-        const bool blocked = z_due && !store.room();
-        d.issue = boundary && ready && !blocked;
-        d.enable = !(boundary && (blocked || (active && begun && !ready)));
-        d.begin = d.issue && !begun;
-        d.tile_end = d.issue && column == COLS - 1 && k <= 1;
-        d.slot = d.issue && real;
         d.k_index = index;
-        d.chunk_done = d.slot && (k == 1 || index == TILE_COLS - 1);
-        d.y_take = d.begin && has_y;
-        d.y_free = d.enable && streams_y && y_index == TILE_COLS - 1;
-        d.z_claim = boundary && z_due && store.room();
-        d.z_complete = d.enable && z_busy && z_index + 1 == z_tile.cols;
-        d.stall_x = boundary && active && !x_ok;
-        d.stall_w = boundary && active && x_ok && !w_ok;
-        d.stall_yz = boundary && active && x_ok && w_ok && !d.issue;
         d.tile = {m.length(), n.length(), relu};
+        const bool blocked = z_due && !store.room();
+        if (phase == SLOT_CYCLES - 1)
+            decide_slot(d, loads, blocked);
+        else
+            d.enable = true;
+        d.y_free = d.enable && streams_y && y_index == TILE_COLS - 1;
+        d.z_complete = d.enable && z_busy && z_index + 1 == z_tile.cols;
         return d;
     }
 
@@ -229,6 +218,26 @@ struct Sequencer {
     bool begun = false, has_y = false, relu = false, lines_x = false, lines_w = false;
     Tile z_tile{}; // that leaves the array
     bool streams_y = false, z_due = false, z_busy = false;
+
+    void decide_slot(Decision &d, const LoadBuffer *loads, bool blocked) const
+    {
+        const bool real = k != 0;
+        // A line of the block in the direction of K can be used before the block is complete.
+        const bool x_ok = !real || loads[X].complete() || (lines_x && index < loads[X].arrived());
+        const bool w_ok = !real || loads[W].complete() || (lines_w && index < loads[W].arrived());
+        const bool ready = active && x_ok && w_ok && (begun || !has_y || loads[Y].complete());
+        d.issue = ready && !blocked;
+        d.enable = !blocked && (ready || !active || !begun);
+        d.begin = d.issue && !begun;
+        d.tile_end = d.issue && column == COLS - 1 && k <= 1;
+        d.slot = d.issue && real;
+        d.chunk_done = d.slot && (k == 1 || index == TILE_COLS - 1);
+        d.y_take = d.begin && has_y;
+        d.z_claim = z_due && !blocked;
+        d.stall_x = active && !x_ok;
+        d.stall_w = active && x_ok && !w_ok;
+        d.stall_yz = active && x_ok && w_ok && !d.issue;
+    }
 
     void collect_z(const Decision &d)
     {

@@ -10,11 +10,9 @@ from tdco_spec import HwConfig
 from tdco_spec.emit import c_header
 
 from ..build import cached, compile_objects, linker, run_tool
-from ..engine import Engine
-from ..errors import SimError
 from ..verilator import verilate, wrapper_flags
 
-__all__ = ["RtlEngine", "build", "build_fma", "fma", "library"]
+__all__ = ["build", "build_fma", "fma", "library"]
 
 HERE = Path(__file__).parent
 
@@ -40,7 +38,8 @@ def library(wrapper: str, top: str, verilog: str, cfg: HwConfig, waves: bool = F
     model, include = verilate(verilog, top, waves)
     flags = wrapper_flags(model, include, waves)
     headers = {"tdco_hw.h": c_header(cfg)}
-    objects = compile_objects(f"rtl-{wrapper}", [HERE / f"{wrapper}.cpp"], flags, [HERE.parent], headers)
+    sources = [HERE / f"{wrapper}.cpp", *([HERE.parent / "driver.cpp"] if wrapper == "engine" else [])]
+    objects = compile_objects(f"rtl-{wrapper}", sources, flags, [HERE, HERE.parent], headers)
 
     def make(directory: Path) -> None:
         libraries: list[str | Path] = [
@@ -52,33 +51,6 @@ def library(wrapper: str, top: str, verilog: str, cfg: HwConfig, waves: bool = F
         run_tool([linker(), "-shared", *objects, *libraries, "-o", directory / "rtl.so"], f"RTL of {top}")
 
     return cached(f"rtl-{wrapper}", ["link", str(model), *map(str, objects)], make) / "rtl.so"
-
-
-class _Report(ctypes.Structure):
-    _fields_ = [("cycles", ctypes.c_uint64), ("guard_errors", ctypes.c_uint64), ("flags", ctypes.c_uint32)]
-
-
-class RtlEngine(Engine):
-    """An RTL engine with what golden does not have: a queue of jobs, stalls, and a guard on every access."""
-
-    def set_stall(self, probability: float, seed: int = 0) -> None:
-        """From now on, a cycle passes without a grant with this probability, below 1."""
-        self.library.tdco_rtl_set_stall(self.handle, ctypes.c_double(probability), ctypes.c_uint32(seed))
-
-    def run_queue(self, jobs: list[list[int]]) -> tuple[int, int, int]:
-        """Runs jobs back to back: (cycles from the first TRIGGER to the last event, guard errors, STATUS_FLAGS).
-
-        Guard errors are bytes written outside Z, and words read that hold no byte of an operand.
-
-        Raises:
-            SimError: on a hang, an access outside L1, or a breach of the memory port's protocol.
-        """
-        words = [word for job in jobs for word in job]
-        report = _Report()
-        array = (ctypes.c_uint32 * len(words))(*words)
-        if self.library.tdco_rtl_run(self.handle, array, len(jobs), ctypes.byref(report)) != 0:
-            raise SimError(self.error())
-        return report.cycles, report.guard_errors, report.flags
 
 
 def fma(

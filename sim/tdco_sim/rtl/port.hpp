@@ -10,8 +10,6 @@
 
 namespace tdco {
 
-constexpr uint32_t POISON = 0x7D037D03; // signalling NaNs, in everything that was not asked for
-
 // `width` bits from bit `bit` of a port, which Verilator holds in an integer or, if wide, in an array of words.
 template <typename T> uint32_t get(const T &port, uint32_t bit, uint32_t width)
 {
