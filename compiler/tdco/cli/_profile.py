@@ -6,7 +6,7 @@ from typing import Any
 
 from ._console import table
 
-_KERNEL = ("calls", "cycles", "fetch", "l1_wait", "idle")
+_KERNEL = ("calls", "elements", "cycles", "fetch", "l1_wait", "idle")
 _NODE = ("critical", "waiting", "engine", "engine_stall", "cores", "fetch", "dma")
 
 

@@ -14,13 +14,18 @@ from tdco_spec import get_config
 from ..errors import TdcoError
 from ._console import console, json_command, key_values, table
 from ._engines import engine_library
+from .bench_soc import kernels, simspeed
 
 _CONFIG = click.option("--hw-config", "-c", "config", default="rm_12x4", show_default=True)
 
 
 @click.group()
 def bench() -> None:
-    """Measures the engine's RTL."""
+    """Measures the engine's RTL, the cores' kernels and the simulators."""
+
+
+bench.add_command(kernels)
+bench.add_command(simspeed)
 
 
 def _show_gemm(result: dict[str, Any]) -> None:

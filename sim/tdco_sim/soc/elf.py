@@ -26,6 +26,7 @@ class Symbol:
     addr: int
     bytes: int
     is_function: bool
+    is_global: bool
 
 
 @dataclass(frozen=True)
@@ -73,5 +74,5 @@ def _symbols(data: bytes, sections: list[tuple[int, ...]]) -> list[Symbol]:
             name, addr, symbol_bytes, info, _, index = struct.unpack_from("<IIIBBH", data, at)
             text = data[names + name : data.index(b"\0", names + name)].decode()
             if text and index:
-                symbols.append(Symbol(text, addr, symbol_bytes, info & 15 == 2))
+                symbols.append(Symbol(text, addr, symbol_bytes, info & 15 == 2, info >> 4 == 1))
     return symbols

@@ -77,17 +77,29 @@ def _objects(sources: Sequence[Path], prefix: str, cfg: HwConfig, includes: Sequ
     return [directory / f"{prefix}{source.stem}.o" for source in sources]
 
 
-def build(sources: Sequence[Path], cfg: HwConfig, kernels: Sequence[Path] = (), includes: Sequence[Path] = ()) -> Path:
-    """The ELF of C or assembly ``sources`` with start-up code and drivers; ``kernels`` keep their constants in L1.
+def kernel_objects(cfg: HwConfig) -> list[Path]:
+    """An object file for each file of sw/kernels; the linker script keeps their constants in L1.
+
+    Raises:
+        SimError: if one does not compile.
+    """
+    sw = sw_dir()
+    return _objects(sorted((sw / "kernels").glob("*.c")), "kernel_", cfg, _include_dirs())
+
+
+def _include_dirs() -> list[Path]:
+    return [sw_dir() / folder for folder in ("runtime", "kernels", "port/soc")]
+
+
+def build(sources: Sequence[Path], cfg: HwConfig, kernels: bool = False, includes: Sequence[Path] = ()) -> Path:
+    """The ELF of C or assembly ``sources`` with start-up code and drivers, and with all ``kernels`` or none.
 
     Raises:
         SimError: if something does not compile or does not fit; the compiler's message is in it.
     """
-    sw = sw_dir()
-    port = sw / "port" / "soc"
-    common = [sw / "runtime", sw / "kernels", port]
+    port, common = sw_dir() / "port" / "soc", _include_dirs()
     objects = _objects([port / "crt0.S", port / "cluster.c"], "", cfg, common)
-    objects += _objects(kernels, "kernel_", cfg, common) if kernels else []
+    objects += kernel_objects(cfg) if kernels else []
     objects += _objects(sources, "", cfg, [*common, *includes])
     script = linker_script(cfg)
 
@@ -110,8 +122,7 @@ def build_program(out_dir: Path, cfg: HwConfig) -> Path:
     if not program.exists():
         raise SimError("there is no program.c", str(out_dir), "run `tdco compile MODEL ... -o OUT` first")
     sw = sw_dir()
-    kernels = sorted((sw / "kernels").glob("*.c"))
-    return build([program, sw / "runtime" / "run.c", sw / "port" / "soc" / "main.c"], cfg, kernels)
+    return build([program, sw / "runtime" / "run.c", sw / "port" / "soc" / "main.c"], cfg, kernels=True)
 
 
 def write_firmware(out_dir: Path, cfg: HwConfig) -> Path:

@@ -13,7 +13,7 @@ from tdco_spec import MEMORY_MAP, HwConfig
 
 from ..errors import SimError
 from .elf import read_elf
-from .firmware import build_program
+from .firmware import build_program, kernel_objects
 from .program import MAX_PTRS
 from .simulator import Simulator, describe
 
@@ -41,6 +41,12 @@ class KernelRunner:
         self.sim.trace()
         self.base = MEMORY_MAP["l1"].base + cfg.l1_reserved_bytes
         self.room_bytes = cfg.l1_bytes - cfg.l1_reserved_bytes
+
+    @property
+    def kernels(self) -> list[str]:
+        """The symbols of every kernel: the global functions of sw/kernels."""
+        objects = kernel_objects(self.cfg)
+        return sorted(s.name for path in objects for s in read_elf(path).symbols if s.is_function and s.is_global)
 
     def close(self) -> None:
         self.sim.close()

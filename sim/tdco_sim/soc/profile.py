@@ -20,11 +20,11 @@ Step = tuple[int, int]  # a command: its kind, and the how-manieth of it
 def profile(events: Sequence[TraceEvent], tables: Tables, cfg: HwConfig, begin: int, end: int) -> dict[str, Any]:
     """Cycles of the step that ran from cycle ``begin`` to ``end``; ``events`` are the step's.
 
-    ``kernels``: calls; cycles from the first core's entry to the last one's exit; and of these, on average over the
-    cores, ``fetch`` waiting for instructions, ``l1_wait`` for a bank, ``idle`` for the slowest core. ``nodes``: cycles
-    of the engine, cores and DMA, which overlap; ``engine_stall`` without a grant; ``critical``, on the critical path,
-    and ``waiting``, before commands on that path. ``critical_path``: the step's cycles by what it waited for;
-    ``control`` is the controller between one command's end and the next one's start.
+    ``kernels``: calls; elements of their largest operands; cycles from the first core's entry to the last one's exit;
+    and of these, on average over the cores, ``fetch`` waiting for instructions, ``l1_wait`` for a bank, ``idle`` for
+    the slowest core. ``nodes``: cycles of the engine, cores and DMA, which overlap; ``engine_stall`` without a grant;
+    ``critical``, on the critical path, and ``waiting``, before commands on that path. ``critical_path``: the step's
+    cycles by what it waited for; ``control`` is the controller between one command's end and the next one's start.
     """
     tracks, channels = Tracks(cfg), transfer_indices(tables)
     spans: dict[Step, Span] = {}
@@ -109,12 +109,13 @@ def _queued_before(step: Step, tables: Tables) -> Step | None:
 
 def _kernels(calls: dict[int, list[TraceEvent]], spans: dict[Step, Span], tables: Tables) -> dict[str, dict[str, int]]:
     kernels: dict[str, dict[str, int]] = defaultdict(
-        lambda: dict.fromkeys(("calls", "cycles", "fetch", "l1_wait", "idle"), 0)
+        lambda: dict.fromkeys(("calls", "elements", "cycles", "fetch", "l1_wait", "idle"), 0)
     )
     for index, parts in calls.items():
         start, stop = spans[CALL, index]
         kernel = kernels[tables.calls[index].symbol]
         kernel["calls"] += 1
+        kernel["elements"] += tables.elements(tables.calls[index])
         kernel["cycles"] += stop - start
         kernel["fetch"] += sum(p.fetch for p in parts) // len(parts)
         kernel["l1_wait"] += sum(p.refused for p in parts) // len(parts)

@@ -69,6 +69,11 @@ class Tables:
         held = [next((b for b in live if b.addr <= p < b.addr + b.bytes), None) for p in call.pointers if p]
         return [b for b in held if b]
 
+    def elements(self, call: Call) -> int:
+        """Elements of the call's largest buffer, of the type its symbol ends with."""
+        item_bytes = 4 if call.symbol.endswith(("f32", "b32")) else 2
+        return max((b.bytes for b in self.buffers_of(call)), default=item_bytes) // item_bytes
+
     def buffer_at(self, addr: int, command: int) -> str:
         """The name of the buffer at ``addr`` around ``command``; empty if there is none."""
         holding = [b for b in self.buffers if b.addr <= addr < b.addr + b.bytes]

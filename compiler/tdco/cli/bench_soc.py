@@ -1,0 +1,178 @@
+"""``tdco bench kernels`` and ``simspeed``: the kernels' cycles on the cluster simulator, and its own speed."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from tdco_sim.soc import run as soc
+from tdco_sim.soc.kernels import KernelRunner
+from tdco_spec import HwConfig, get_config
+
+from .. import zoo
+from ..domain import Operand, Tile, touched
+from ..ir import DTYPES, Node, TensorType
+from ..ops import OpDef, Sample, all_ops
+from ..pipeline import compile_model
+from ..program import KernelCall, Ref
+from ._console import console, json_command, table
+from ._engines import engine_verilog
+from .run import hw_of, load_program, step_inputs
+
+_ALIGN_BYTES = 4
+
+
+class _L1:
+    """The operands of one sample, one behind the other as in a tile's L1."""
+
+    def __init__(self) -> None:
+        self.memory = bytearray()
+        self.buffers: dict[str, tuple[int, int]] = {}
+
+    def place(self, name: str, data: bytes) -> Ref:
+        self.memory += bytes(-len(self.memory) % _ALIGN_BYTES)
+        self.buffers[name] = len(self.memory), len(data)
+        self.memory += data
+        return Ref(name)
+
+
+def _values(sample: Sample, rng: np.random.Generator) -> list[np.ndarray | None]:
+    """Inputs of a sample in the type they are stored in."""
+    values: list[np.ndarray | None] = []
+    for given in sample.inputs:
+        if isinstance(given, TensorType):
+            values.append(rng.normal(0, sample.scale, given.shape).astype(DTYPES[given.dtype]))
+        else:
+            values.append(given.astype(np.float16) if given is not None and given.dtype == np.float64 else given)
+    return values
+
+
+def sample_calls(op: OpDef, sample: Sample) -> tuple[_L1, list[KernelCall]]:
+    """The kernel calls of ``op`` on the whole of ``sample`` as one tile, and the L1 they work on."""
+    assert op.domain and op.lower
+    names = {dtype: name for name, dtype in DTYPES.items()}
+    arrays = _values(sample, np.random.default_rng(0))
+    in_types = [None if a is None else TensorType(a.shape, names[a.dtype]) for a in arrays]
+    out_types = op.infer(in_types, sample.attrs)
+    inputs, outputs = (tuple(f"{c}{n}" for n in range(len(types))) for c, types in (("i", in_types), ("o", out_types)))
+    node = Node(op.name, inputs, outputs, sample.attrs)
+    domain = op.domain(node, in_types, out_types)
+    loops = {loop.name: (0, loop.extent) for loop in domain.loops}
+    arrays += [np.zeros(t.shape, DTYPES[t.dtype]) for t in out_types]
+    l1, operands = _L1(), list[Operand | None]()
+    for n, (dims, array) in enumerate(zip(domain.operands, arrays, strict=True)):
+        if dims is None or array is None:
+            operands.append(None)
+            continue
+        start, shape = touched(dims, loops, array.shape)
+        part = np.ascontiguousarray(array[tuple(slice(s, s + e) for s, e in zip(start, shape, strict=True))])
+        strides = tuple(s // array.itemsize for s in part.strides)
+        ref = l1.place(f"operand{n}", part.tobytes())
+        operands.append(Operand(ref, start, shape, strides, array.shape, names[array.dtype]))
+    sizes = {name: size for name, (_, size) in loops.items()}
+    scratch_bytes = domain.scratch(sizes) if domain.scratch else 0
+    scratch = l1.place("scratch", bytes(scratch_bytes)) if scratch_bytes else None
+    tile = Tile(loops, tuple(operands[: len(in_types)]), tuple(operands[len(in_types) :]), scratch)
+    return l1, [command for command in op.lower(node, tile) if isinstance(command, KernelCall)]
+
+
+def _item_bytes(symbol: str) -> int:
+    return 4 if symbol.endswith(("f32", "b32")) else 2
+
+
+def bench_samples(cfg: HwConfig) -> Iterator[dict[str, Any]]:
+    """Every kernel call of every operator's samples: kernel, elements of its largest operand, cycles on all cores."""
+    runner = KernelRunner(cfg)
+    try:
+        for op in all_ops().values():
+            for sample in op.samples if op.domain else ():
+                l1, calls = sample_calls(op, sample)
+                if len(l1.memory) > runner.room_bytes:
+                    continue
+                memory = np.frombuffer(l1.memory, np.uint8)
+                for call in calls:
+                    offsets = [l1.buffers[r.buffer][0] + r.offset if r else None for r in call.refs]
+                    buffers = [l1.buffers[r.buffer] for r in call.refs if r]
+                    cycles = runner.run(call.symbol, memory, offsets, buffers, call.ints, call.floats)
+                    elements = max(size for _, size in buffers) // _item_bytes(call.symbol)
+                    yield {"kernel": call.symbol, "elements": max(1, elements), "cycles": cycles}
+    finally:
+        runner.close()
+
+
+def bench_step(out: Path) -> dict[str, dict[str, Any]]:
+    """The kernels of one step of the program in ``out``: calls, elements of their largest operands, cycles."""
+    document = load_program(out)
+    inputs = step_inputs(document, "random", 1, 0.0, 0)
+    return dict(soc.run(out, None, inputs=inputs, with_profile=True).stats["profile"]["kernels"])
+
+
+def _show_kernels(result: dict[str, Any]) -> None:
+    for title, key in (("largest sample of each kernel, cold instruction cache", "results"), ("one step", "step")):
+        if rows := result[key]:
+            columns = list(rows[0])
+            table(f"{title}: cycles on {result['cores']} cores", columns, [[r[c] for c in columns] for r in rows])
+
+
+@click.command()
+@click.option("--hw-config", "-c", "config", default="rm_12x4", show_default=True)
+@click.option("--step", "out", type=click.Path(file_okay=False, path_type=Path), help="Also a step of this program.")
+@json_command(_show_kernels)
+def kernels(config: str, out: Path | None) -> dict[str, Any]:
+    """Cycles per element of every kernel on the cluster: over the operators' samples, and in a compiled step."""
+    cfg = get_config(config)
+    runs: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    with console.status("running kernels on the cluster simulator"):
+        for row in bench_samples(cfg):
+            runs[row["kernel"]].append((row["elements"], row["cycles"]))
+    results = []
+    for kernel, calls in sorted(runs.items()):
+        elements, cycles = max(calls)
+        results.append({"kernel": kernel, "samples": len(calls), "elements": elements, "cycles": cycles})
+        results[-1]["cycles_per_element"] = round(cycles / elements, 3)
+    step = []
+    for kernel, values in sorted(bench_step(out).items(), key=lambda item: -item[1]["cycles"]) if out else ():
+        step.append({"kernel": kernel, **values, "cycles_per_element": round(values["cycles"] / values["elements"], 3)})
+    return {"ok": bool(results), "config": config, "cores": cfg.cores, "results": results, "step": step}
+
+
+def soc_speed(out: Path, engine: str) -> dict[str, Any]:
+    """Simulated cycles and instructions per second of one step of the program in ``out`` with ``engine``."""
+    document = load_program(out)
+    verilog = engine_verilog(hw_of(document)) if engine == "rtl" else None
+    stats = soc.run(out, verilog, inputs=step_inputs(document, "random", 1, 0.0, 0)).stats
+    seconds = stats["seconds"]
+    return {
+        "engine": engine,
+        "cycles": stats["cycles"],
+        "instructions": stats["instructions"],
+        "seconds": round(seconds, 2),
+        "kcycle_per_second": round(stats["cycles"] / seconds / 1e3),
+        "mips": round(stats["instructions"] / seconds / 1e6, 2),
+    }
+
+
+def _show_speed(result: dict[str, Any]) -> None:
+    columns = list(result["soc"][0])
+    table(f"cluster simulator, {result['program']}", columns, [[r[c] for c in columns] for r in result["soc"]])
+
+
+@click.command()
+@click.option("--hw-config", "-c", "config", default="rm_12x4", show_default=True)
+@click.option("--strategy", "-s", default="ft2", show_default=True, help="Of CCT-2.")
+@click.option("--engine", "engines", multiple=True, default=("golden", "rtl"), show_default=True)
+@json_command(_show_speed)
+def simspeed(config: str, strategy: str, engines: tuple[str, ...]) -> dict[str, Any]:
+    """Simulated kcycle/s and MIPS of a whole step of CCT-2 on the cluster simulator, with each engine."""
+    with tempfile.TemporaryDirectory(prefix="tdco-") as folder:
+        out = Path(folder) / "out"
+        with console.status("compiling"):
+            compile_model(zoo.load("zoo:cct2", True, 0), strategy, get_config(config), out)
+        with console.status("running"):
+            rows = [soc_speed(out, engine) for engine in engines]
+    return {"ok": True, "config": config, "program": f"CCT-2 {strategy}", "soc": rows}
