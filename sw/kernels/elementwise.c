@@ -2,52 +2,87 @@
 #include "fpmath.h"
 #include "kernel.h"
 
-static inline float load_f16(const uint16_t *x) { return tdco_h2f(*x); }
-static inline float load_f32(const float *x) { return *x; }
-static inline void store_f16(uint16_t *z, float value) { *z = tdco_f2h(value); }
-static inline void store_f32(float *z, float value) { *z = tdco_canonical(value); }
-
 typedef uint16_t f16;
 typedef float f32;
 
+static inline f16 add_f16_f16(f16 a, f16 b) { return tdco_hadd(a, b); }
+static inline f16 add_f16_f32(f16 a, f32 b) { return tdco_f2h(tdco_h2f(a) + b); }
+static inline f32 add_f32_f16(f32 a, f16 b) { return tdco_canonical(a + tdco_h2f(b)); }
+static inline f32 add_f32_f32(f32 a, f32 b) { return tdco_canonical(a + b); }
+static inline f16 mul_f16_f16(f16 a, f16 b) { return tdco_hmul(a, b); }
+static inline f16 mul_f16_f32(f16 a, f32 b) { return tdco_f2h(tdco_h2f(a) * b); }
+static inline f32 mul_f32_f16(f32 a, f16 b) { return tdco_canonical(a * tdco_h2f(b)); }
+static inline f32 mul_f32_f32(f32 a, f32 b) { return tdco_canonical(a * b); }
+
 /* z[i,j,k] = a[...] op b[...], z dense and stored like a.
  * p: a, b, z.  i: extents of i, j, k; strides of a along them; strides of b, in elements, 0 where broadcast. */
-#define BROADCAST(name, a_format, b_format, op)                                                                        \
-    void tdco_##name##_##a_format##_##b_format(const tdco_args *args, uint32_t core, uint32_t cores)                   \
+#define BROADCAST(name, a_format, b_format)                                                                            \
+    static inline void name##_block(const a_format *a, const b_format *b, a_format *z, uint32_t n)                     \
+    {                                                                                                                  \
+        a_format x[TDCO_BLOCK];                                                                                        \
+        b_format y[TDCO_BLOCK];                                                                                        \
+        for (uint32_t i = 0; i < n; i++) {                                                                             \
+            x[i] = a[i];                                                                                               \
+            y[i] = b[i];                                                                                               \
+        }                                                                                                              \
+        for (uint32_t i = 0; i < n; i++)                                                                               \
+            z[i] = name(x[i], y[i]);                                                                                   \
+    }                                                                                                                  \
+                                                                                                                       \
+    void tdco_##name(const tdco_args *args, uint32_t core, uint32_t cores)                                             \
     {                                                                                                                  \
         const int32_t *extent = args->i, *a_stride = args->i + 3, *b_stride = args->i + 6;                             \
-        const uint32_t middle = extent[1], inner = extent[2];                                                          \
-        const tdco_range share = tdco_share(extent[0] * middle * inner, core, cores);                                  \
-        a_format *z = (a_format *)args->p[2];                                                                          \
-        uint32_t at = share.begin;                                                                                     \
-        while (at < share.end) {                                                                                       \
+        const uint32_t middle = extent[1], inner = extent[2], elements = extent[0] * middle * inner;                   \
+        const int32_t a_step = a_stride[2], b_step = b_stride[2];                                                      \
+        const a_format *const a0 = args->p[0];                                                                         \
+        const b_format *const b0 = args->p[1];                                                                         \
+        a_format *const z = args->p[2];                                                                                \
+        uint32_t at = core * TDCO_BLOCK;                                                                               \
+        if (inner == elements && a_step == 1 && b_step == 1) {                                                         \
+            for (; at + TDCO_BLOCK <= elements; at += cores * TDCO_BLOCK)                                              \
+                name##_block(a0 + at, b0 + at, z + at, TDCO_BLOCK);                                                    \
+            if (at < elements)                                                                                         \
+                name##_block(a0 + at, b0 + at, z + at, elements - at);                                                 \
+            return;                                                                                                    \
+        }                                                                                                              \
+        const tdco_range share = tdco_share(elements, core, cores);                                                    \
+        for (at = share.begin; at < share.end;) {                                                                      \
             const uint32_t row = at / inner, i = row / middle, j = row - i * middle, k = at - row * inner;             \
             const uint32_t stop = share.end - at < inner - k ? share.end : at + inner - k;                             \
-            const int32_t a_step = a_stride[2], b_step = b_stride[2];                                                  \
-            const a_format *a = (const a_format *)args->p[0] + i * a_stride[0] + j * a_stride[1] + k * a_step;         \
-            const b_format *b = (const b_format *)args->p[1] + i * b_stride[0] + j * b_stride[1] + k * b_step;         \
+            const a_format *a = a0 + i * a_stride[0] + j * a_stride[1] + k * a_step;                                   \
+            const b_format *b = b0 + i * b_stride[0] + j * b_stride[1] + k * b_step;                                   \
             for (; at < stop; at++, a += a_step, b += b_step)                                                          \
-                store_##a_format(z + at, load_##a_format(a) op load_##b_format(b));                                    \
+                z[at] = name(*a, *b);                                                                                  \
         }                                                                                                              \
     }
 
-BROADCAST(add, f16, f16, +)
-BROADCAST(add, f16, f32, +)
-BROADCAST(add, f32, f16, +)
-BROADCAST(add, f32, f32, +)
-BROADCAST(mul, f16, f16, *)
-BROADCAST(mul, f16, f32, *)
-BROADCAST(mul, f32, f16, *)
-BROADCAST(mul, f32, f32, *)
+BROADCAST(add_f16_f16, f16, f16)
+BROADCAST(add_f16_f32, f16, f32)
+BROADCAST(add_f32_f16, f32, f16)
+BROADCAST(add_f32_f32, f32, f32)
+BROADCAST(mul_f16_f16, f16, f16)
+BROADCAST(mul_f16_f32, f16, f32)
+BROADCAST(mul_f32_f16, f32, f16)
+BROADCAST(mul_f32_f32, f32, f32)
 
 /* p: x, y.  i: elements. A binary16 is negative where its sign bit is set; NaN, 0x7E00, passes. */
 void tdco_relu_f16(const tdco_args *args, uint32_t core, uint32_t cores)
 {
-    const tdco_range share = tdco_share(args->i[0], core, cores);
-    const int16_t *x = args->p[0];
-    int16_t *y = args->p[1];
-    for (uint32_t at = share.begin; at < share.end; at++)
-        y[at] = x[at] < 0 ? 0 : x[at];
+    const tdco_range share = tdco_share_pairs(args->i[0], core, cores);
+    const int16_t *x = (const int16_t *)args->p[0] + share.begin, *const end = (const int16_t *)args->p[0] + share.end;
+    int16_t *y = (int16_t *)args->p[1] + share.begin;
+    if (tdco_word_aligned(x, y))
+        for (; end - x >= TDCO_BLOCK; x += TDCO_BLOCK, y += TDCO_BLOCK) {
+            tdco_pair pairs[TDCO_BLOCK / 2];
+            for (int i = 0; i < TDCO_BLOCK / 2; i++)
+                pairs[i] = ((const tdco_pair *)x)[i];
+            for (int i = 0; i < TDCO_BLOCK / 2; i++) {
+                const uint32_t negative = pairs[i] >> 15 & 0x00010001;
+                ((tdco_pair *)y)[i] = pairs[i] & ~((negative << 16) - negative);
+            }
+        }
+    for (; x < end; x++, y++)
+        *y = *x < 0 ? 0 : *x;
 }
 
 /* p: dy, y, dx.  i: elements. */

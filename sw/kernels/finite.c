@@ -11,17 +11,28 @@ void tdco_finite_begin(const tdco_args *args, uint32_t core, uint32_t cores)
 
 /* A finite number's exponent is not all ones, so adding one to it does not carry into the (cleared) sign bit.
  * p: x, ok i32[1].  i: elements. */
-#define FINITE(format, type, magnitude, one, sign)                                                                     \
-    void tdco_finite_##format(const tdco_args *args, uint32_t core, uint32_t cores)                                    \
-    {                                                                                                                  \
-        const tdco_range share = tdco_share(args->i[0], core, cores);                                                  \
-        const type *x = args->p[0];                                                                                    \
-        uint32_t carry = 0;                                                                                            \
-        for (uint32_t at = share.begin; at < share.end; at++)                                                          \
-            carry |= (x[at] & magnitude) + one;                                                                        \
-        if (carry & sign)                                                                                              \
-            *(int32_t *)args->p[1] = 0;                                                                                \
-    }
+void tdco_finite_f16(const tdco_args *args, uint32_t core, uint32_t cores)
+{
+    const tdco_range share = tdco_share_pairs(args->i[0], core, cores);
+    const uint16_t *x = args->p[0];
+    uint32_t carry = 0, at = share.begin;
+    if (tdco_word_aligned(x, x))
+#pragma GCC unroll 8
+        for (; at + 2 <= share.end; at += 2)
+            carry |= (*(const tdco_pair *)(x + at) & 0x7FFF7FFF) + 0x04000400;
+    for (; at < share.end; at++)
+        carry |= (x[at] & 0x7FFFu) + 0x0400;
+    if (carry & 0x80008000)
+        *(int32_t *)args->p[1] = 0;
+}
 
-FINITE(f16, uint16_t, 0x7FFFu, 0x0400u, 0x8000u)
-FINITE(f32, uint32_t, 0x7FFFFFFFu, 0x00800000u, 0x80000000u)
+void tdco_finite_f32(const tdco_args *args, uint32_t core, uint32_t cores)
+{
+    const tdco_range share = tdco_share(args->i[0], core, cores);
+    const uint32_t *x = args->p[0];
+    uint32_t carry = 0;
+    for (uint32_t at = share.begin; at < share.end; at++)
+        carry |= (x[at] & 0x7FFFFFFF) + 0x00800000;
+    if (carry & 0x80000000)
+        *(int32_t *)args->p[1] = 0;
+}

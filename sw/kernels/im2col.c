@@ -28,8 +28,8 @@ void tdco_im2col_f16(const tdco_args *a, uint32_t core, uint32_t cores)
             }
             const uint16_t *x = (const uint16_t *)a->p[0] + ((b * ny + y) * nx + x0 + from) * nc;
             col = zeros(col, from * nc);
-            for (int32_t n = (to - from) * nc; n > 0; n--)
-                *col++ = *x++;
+            tdco_copy_f16(col, x, (to - from) * nc);
+            col += (to - from) * nc;
             col = zeros(col, (nkx - to) * nc);
         }
     }

@@ -6,9 +6,17 @@
 #include "port.h"
 #include "tdco.h"
 
+/* For functions with a parameter whose value shapes the code. */
+#define TDCO_INLINE static inline __attribute__((always_inline))
+
 typedef struct {
     uint32_t begin, end;
 } tdco_range;
+
+/* Elements of a block. Cores take blocks in turn, so that those who work side by side use different banks of L1. A
+ * block is loaded before the first of it is used: an in-order core stalls on a value used at once, and a compiler that
+ * cannot rule out that outputs overlap inputs does not move loads ahead of stores by itself. */
+enum { TDCO_BLOCK = 8 };
 
 /* The part [begin, end) of `items` pieces of work that falls to `core`. */
 static inline tdco_range tdco_share(uint32_t items, uint32_t core, uint32_t cores)
@@ -16,6 +24,46 @@ static inline tdco_range tdco_share(uint32_t items, uint32_t core, uint32_t core
     const uint32_t chunk = (items + cores - 1) / cores;
     const uint32_t begin = core * chunk < items ? core * chunk : items;
     return (tdco_range){begin, items - begin < chunk ? items : begin + chunk};
+}
+
+/* The same of 16-bit elements that are to be moved in pairs, as words: begins at an even element. */
+static inline tdco_range tdco_share_pairs(uint32_t items, uint32_t core, uint32_t cores)
+{
+    const tdco_range pairs = tdco_share((items + 1) / 2, core, cores);
+    return (tdco_range){2 * pairs.begin < items ? 2 * pairs.begin : items, 2 * pairs.end < items ? 2 * pairs.end : items};
+}
+
+/* Two 16-bit elements in a word, which may also be accessed one by one. */
+typedef uint32_t __attribute__((may_alias)) tdco_pair;
+
+static inline int tdco_word_aligned(const void *a, const void *b)
+{
+    return (((uintptr_t)a | (uintptr_t)b) & 3) == 0;
+}
+
+/* v[0:n] = x[0:n], where n is 1, or 2 for a word of x: half the accesses, and cores that walk rows of the same length
+ * side by side are held up less by each other. */
+TDCO_INLINE void tdco_load_f16(const uint16_t *x, float *v, uint32_t n)
+{
+    const uint32_t word = n == 2 ? *(const tdco_pair *)x : *x;
+    v[0] = tdco_h2f((uint16_t)word);
+    if (n == 2)
+        v[1] = tdco_h2f((uint16_t)(word >> 16));
+}
+
+static inline void tdco_copy_f16(uint16_t *to, const uint16_t *from, uint32_t n)
+{
+    if (tdco_word_aligned(to, from)) {
+        for (; n >= 8; n -= 8, to += 8, from += 8) {
+            tdco_pair pairs[4];
+            for (int i = 0; i < 4; i++)
+                pairs[i] = ((const tdco_pair *)from)[i];
+            for (int i = 0; i < 4; i++)
+                ((tdco_pair *)to)[i] = pairs[i];
+        }
+    }
+    for (; n > 0; n--)
+        *to++ = *from++;
 }
 
 #endif

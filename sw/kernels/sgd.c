@@ -5,20 +5,46 @@
 static inline float load_f16(const uint16_t *x) { return tdco_h2f(*x); }
 static inline float load_f32(const float *x) { return *x; }
 
+static void keep(const float *master, float *new_master, uint16_t *shadow, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        new_master[i] = master[i];
+        shadow[i] = tdco_f2h(master[i]);
+    }
+}
+
 /* p: master f32, grad, ok i32[1], new master f32, new shadow.  i: elements.  f: learning rate / loss scale. */
 #define SGD(format, type)                                                                                              \
+    static inline void step_##format(const float *master, const type *grad, float rate, float *new_master,             \
+                                     uint16_t *shadow, uint32_t n)                                                     \
+    {                                                                                                                  \
+        float value[TDCO_BLOCK];                                                                                       \
+        for (uint32_t i = 0; i < n; i++)                                                                               \
+            value[i] = load_##format(grad + i);                                                                        \
+        for (uint32_t i = 0; i < n; i++)                                                                               \
+            value[i] = master[i] - rate * value[i];                                                                    \
+        for (uint32_t i = 0; i < n; i++) {                                                                             \
+            new_master[i] = tdco_canonical(value[i]);                                                                  \
+            shadow[i] = tdco_f2h(value[i]);                                                                            \
+        }                                                                                                              \
+    }                                                                                                                  \
+                                                                                                                       \
     void tdco_sgd_##format(const tdco_args *args, uint32_t core, uint32_t cores)                                       \
     {                                                                                                                  \
-        const tdco_range share = tdco_share(args->i[0], core, cores);                                                  \
+        const uint32_t elements = args->i[0];                                                                          \
         const float *master = args->p[0], rate = args->f[0];                                                           \
         const type *grad = args->p[1];                                                                                 \
         const int32_t ok = *(const int32_t *)args->p[2];                                                               \
         float *new_master = args->p[3];                                                                                \
         uint16_t *shadow = args->p[4];                                                                                 \
-        for (uint32_t at = share.begin; at < share.end; at++) {                                                        \
-            const float value = ok ? master[at] - rate * load_##format(grad + at) : master[at];                        \
-            new_master[at] = tdco_canonical(value);                                                                    \
-            shadow[at] = tdco_f2h(value);                                                                              \
+        for (uint32_t at = core * TDCO_BLOCK; at < elements; at += cores * TDCO_BLOCK) {                               \
+            const uint32_t n = elements - at;                                                                          \
+            if (!ok)                                                                                                   \
+                keep(master + at, new_master + at, shadow + at, n < TDCO_BLOCK ? n : TDCO_BLOCK);                      \
+            else if (n >= TDCO_BLOCK)                                                                                  \
+                step_##format(master + at, grad + at, rate, new_master + at, shadow + at, TDCO_BLOCK);                 \
+            else                                                                                                       \
+                step_##format(master + at, grad + at, rate, new_master + at, shadow + at, n);                          \
         }                                                                                                              \
     }
 

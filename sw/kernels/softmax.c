@@ -13,15 +13,19 @@ void tdco_softmax_f16(const tdco_args *args, uint32_t core, uint32_t cores)
         const uint16_t *x = (const uint16_t *)args->p[0] + row * n;
         uint16_t *y = (uint16_t *)args->p[2] + row * n;
         float largest = tdco_h2f(x[0]), sum = 0.0f;
+#pragma GCC unroll 4
         for (uint32_t i = 1; i < n; i++) {
             const float value = tdco_h2f(x[i]);
             largest = value > largest ? value : largest;
         }
+#pragma GCC unroll 2
         for (uint32_t i = 0; i < n; i++) {
-            exponentials[i] = tdco_exp(tdco_h2f(x[i]) - largest);
-            sum += exponentials[i];
+            const float value = tdco_exp_below(tdco_h2f(x[i]) - largest);
+            exponentials[i] = value;
+            sum += value;
         }
         const float scale = 1.0f / sum;
+#pragma GCC unroll 4
         for (uint32_t i = 0; i < n; i++)
             y[i] = tdco_f2h(exponentials[i] * scale);
     }
@@ -36,8 +40,10 @@ void tdco_softmax_grad_f16(const tdco_args *args, uint32_t core, uint32_t cores)
         const uint16_t *dy = (const uint16_t *)args->p[0] + row * n, *y = (const uint16_t *)args->p[1] + row * n;
         uint16_t *dx = (uint16_t *)args->p[2] + row * n;
         float sum = 0.0f;
+#pragma GCC unroll 4
         for (uint32_t i = 0; i < n; i++)
             sum += tdco_h2f(dy[i]) * tdco_h2f(y[i]);
+#pragma GCC unroll 4
         for (uint32_t i = 0; i < n; i++)
             dx[i] = tdco_f2h(tdco_h2f(y[i]) * (tdco_h2f(dy[i]) - sum));
     }

@@ -19,11 +19,9 @@ from .harness import Layout, run_node, sample_arrays, sample_types, stored, tile
 from .torch_reference import TORCH
 
 OPS = all_ops()
-FROZEN = {"Conv"}
-"""Operators whose gradient is asked for but not supported yet; they must say so."""
-
-TOLERANCE: dict[str, float] = {}
-"""Host C against eval, relative to the largest element, where the general rule of ``tolerance`` is too tight."""
+TOLERANCE: dict[str, float] = {"GeluGrad": 2**-8}
+"""Host C against eval, relative to the largest element, where the general rule of ``tolerance`` is too tight: in the
+tails, where GELU's gradient is small, the density's absolute error of 2^-13 counts (see fpmath.h)."""
 
 CASES = [pytest.param(op, s, id=f"{op.name}-{n}") for op in OPS.values() for n, s in enumerate(op.samples)]
 DEVICE_CASES = [c for c in CASES if c.values[0].lower]
@@ -93,10 +91,6 @@ def float_outputs(op: OpDef, sample: Sample) -> list[int]:
 
 @pytest.mark.parametrize(("op", "sample"), GRAD_CASES)
 def test_gradient_against_finite_differences_and_torch(op: OpDef, sample: Sample) -> None:
-    if op.name in FROZEN:
-        with pytest.raises(TdcoError, match="not supported yet"):
-            gradient_graph(op, sample, 0)
-        return
     for output in float_outputs(op, sample):
         try:
             graph, names, grads, wanted = gradient_graph(op, sample, output)

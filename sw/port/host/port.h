@@ -63,6 +63,24 @@ static inline uint16_t tdco_f2h(float value)
 #endif
 }
 
+/* `x`, a result of arithmetic, with the one NaN RISC-V knows, 0x7FC00000. A kernel that stores binary32 stores this. */
+static inline float tdco_canonical(float x)
+{
+    return x == x ? x : __builtin_nanf("");
+}
+
+/* Sum and product of two binary16, rounded once: binary32 has twice their digits and two more, so that rounding its
+ * result gives the same (Figueroa, When is double rounding innocuous?, SIGNUM 1995). */
+static inline uint16_t tdco_hadd(uint16_t a, uint16_t b)
+{
+    return tdco_f2h(tdco_h2f(a) + tdco_h2f(b));
+}
+
+static inline uint16_t tdco_hmul(uint16_t a, uint16_t b)
+{
+    return tdco_f2h(tdco_h2f(a) * tdco_h2f(b));
+}
+
 /* A device address as a pointer; 0 stays 0. */
 void *tdco_ptr(uint32_t addr);
 

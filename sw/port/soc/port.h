@@ -24,6 +24,34 @@ static inline uint16_t tdco_f2h(float value)
     return h;
 }
 
+/* `x`, a result of arithmetic, with the one NaN RISC-V knows, 0x7FC00000, as it is here already. A kernel that stores
+ * binary32 stores this. */
+static inline float tdco_canonical(float x)
+{
+    return x;
+}
+
+/* Sum and product of two binary16, rounded once. */
+static inline uint16_t tdco_hadd(uint16_t a, uint16_t b)
+{
+    _Float16 x, y;
+    __builtin_memcpy(&x, &a, sizeof x);
+    __builtin_memcpy(&y, &b, sizeof y);
+    x = x + y;
+    __builtin_memcpy(&a, &x, sizeof a);
+    return a;
+}
+
+static inline uint16_t tdco_hmul(uint16_t a, uint16_t b)
+{
+    _Float16 x, y;
+    __builtin_memcpy(&x, &a, sizeof x);
+    __builtin_memcpy(&y, &b, sizeof y);
+    x = x * y;
+    __builtin_memcpy(&a, &x, sizeof a);
+    return a;
+}
+
 /* A device address as a pointer; 0 stays 0. */
 static inline void *tdco_ptr(uint32_t addr)
 {
