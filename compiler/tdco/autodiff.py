@@ -81,7 +81,7 @@ def _require_parameters(forward: Graph, trainable: Sequence[str]) -> None:
 def _with_state(forward: Graph, trainable: Sequence[str]) -> Graph:
     b = Builder(replace(forward, state={n: forward.constants[n] for n in trainable}))
     for name in trainable:
-        b.add_state(name + MASTER, b.constants.pop(name), "f32", name)
+        b.add_state(name + MASTER, b.constants.pop(name), "f32", name, forward.values[name].perm)
     return b.graph()
 
 

@@ -110,14 +110,15 @@ def _address(layout: Layout, plan: MemoryPlan, name: str, item_bytes: int) -> in
 
 
 def _tensor(graph: Graph, layout: Layout, plan: MemoryPlan, name: str) -> dict[str, Any]:
-    """An entry of program.json; ``strides`` in elements (an image may be stored channels last)."""
+    """An entry of program.json in the user's order of dimensions; ``strides`` in elements (channels may come last)."""
     value = graph.values[name]
+    order = value.perm or range(len(value.type.shape))
     return {
         "name": name,
         "source": value.source,
         "dtype": value.type.dtype,
-        "shape": list(value.type.shape),
-        "strides": list(layout.views[name].strides),
+        "shape": [value.type.shape[d] for d in order],
+        "strides": [layout.views[name].strides[d] for d in order],
         "addr": _address(layout, plan, name, DTYPES[value.type.dtype].itemsize),
         "bytes": value.type.bytes,
     }

@@ -45,11 +45,20 @@ class TensorType:
 
 @dataclass(frozen=True)
 class Value:
-    """A tensor of the graph. ``source`` is the name the user knows: the ONNX value or the PyTorch parameter."""
+    """A tensor of the graph. ``source`` is the name the user knows: the ONNX value or the PyTorch parameter.
+
+    ``perm``: where a weight is stored in another order of dimensions than the user's, ``stored.transpose(perm)`` is the
+    user's tensor.
+    """
 
     name: str
     type: TensorType
     source: str = ""
+    perm: tuple[int, ...] = ()
+
+    def as_user(self, stored: np.ndarray) -> np.ndarray:
+        """``stored``, this value's contents, in the user's order of dimensions."""
+        return stored.transpose(self.perm) if self.perm else stored
 
 
 @dataclass(frozen=True)
@@ -153,14 +162,14 @@ class Builder:
         self.constants[name] = array
         return name
 
-    def add_state(self, name: str, array: np.ndarray, dtype: str, source: str = "") -> str:
-        name = self._declare(name, TensorType(tuple(array.shape), dtype), source)
+    def add_state(self, name: str, array: np.ndarray, dtype: str, source: str = "", perm: tuple[int, ...] = ()) -> str:
+        name = self._declare(name, TensorType(tuple(array.shape), dtype), source, perm)
         self.state[name] = array
         return name
 
-    def _declare(self, name: str, type: TensorType, source: str) -> str:
+    def _declare(self, name: str, type: TensorType, source: str, perm: tuple[int, ...] = ()) -> str:
         name = self.fresh(name)
-        self.values[name] = Value(name, type, source)
+        self.values[name] = Value(name, type, source, perm)
         return name
 
     def add(

@@ -344,10 +344,11 @@ def _window(im: Import, node: OnnxNode, kernel: Sequence[int]) -> dict[str, Any]
 
 def _conv(im: Import, node: OnnxNode) -> Results:
     """NCHW convolution -> NHWC convolution between two transposes; a bias that is known to be zero is dropped."""
-    _require(node.attrs.get("group", 1) == 1, f"has {node.attrs.get('group')} groups", "only group=1 is supported")
     x, w = im.tensor(node.inputs[0]), im.tensor(node.inputs[1])
     shape = im.builder.type(w).shape
     window = _window(im, node, shape[2:])
+    if (groups := node.attrs.get("group", 1)) > 1:
+        window["group"] = groups
     operands = [_transpose(im, node, x, TO_NHWC), _transpose(im, node, w, OIHW_TO_HWIO)]
     bias = node.input(2)
     if bias and not (bias in im.known and not im.known[bias].any()):

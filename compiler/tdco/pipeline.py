@@ -22,7 +22,7 @@ from .files import write_program
 from .ir import Graph, prune, verify
 from .layout import assign_layout
 from .memory import plan
-from .passes import eliminate_common, fold_constants, fuse_bias, merge_slices, sink_transposes
+from .passes import eliminate_common, fold_constants, fuse_bias, merge_slices, sink_transposes, store_as_read
 from .reference import adapter_start, graph_steps, torch_steps
 from .strategies import Training, from_document, prepare, resolve
 from .tile import choose_tiling
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 FORWARD_PASSES: tuple[Callable[[Graph], Graph], ...] = (
     sink_transposes,
+    store_as_read,
     fuse_bias,
     eliminate_common,
     prune,
@@ -112,7 +113,7 @@ def reference_steps(
         forward = _run_passes(forward_graph(model, len(labels[0])), "import", FORWARD_PASSES, {})
         training = resolve(train["strategy"], forward)
         step = build_step(prepare(forward, training), training, train["lr"])
-        old = {n: np.asarray(v, np.float32) for n, v in step.state.items()}
+        old = {n: step.values[n].as_user(np.asarray(v, np.float32)) for n, v in step.state.items()}
         losses, new = graph_steps(step, images, labels)
     return losses, {n: v - old[n] for n, v in new.items()}
 

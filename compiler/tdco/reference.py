@@ -83,7 +83,7 @@ def graph_steps(step: Graph, images: np.ndarray, labels: np.ndarray) -> tuple[li
         env = evaluate(step, {**state, image_name: image, label_name: label})
         state = {name: env[new] for name, new in step.updates.items()}
         losses.append(float(env[LOSS].item()))
-    return losses, {n.removesuffix(MASTER): v for n, v in state.items() if n.endswith(MASTER)}
+    return losses, {n.removesuffix(MASTER): step.values[n].as_user(v) for n, v in state.items() if n.endswith(MASTER)}
 
 
 def torch_step(

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,21 @@ def test_three_lora_steps_are_torchs_within_fp16(tmp_path: Path, strategy: str, 
     assert moved and all(t.relative <= 0.10 or t.small for t in error.tensors), error.tensors
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", [1, 2])
+def test_all_parameters_of_cct2(tmp_path: Path, batch: int) -> None:
+    """On noise: in flat parts of a digit fp16 decides otherwise than fp32 which of nearly equal pixels is the largest,
+    and max pooling sends the whole gradient there."""
+    out, cfg = tmp_path / "out", replace(CFG, l2_bytes=8 << 20)
+    doc = compile_model(zoo.load("zoo:cct2"), "full", cfg, out, batch)
+    assert sum(doc["train"]["trainable"].values()) == doc["train"]["parameters"] == 283_723
+    inputs = noise_inputs(out)
+    result = host.run(out, golden.build(cfg), inputs=inputs)
+    error = update_error(out, inputs, result)
+    assert error.max_rel_error <= 0.02 and error.cosine >= 0.999
+    assert all(tensor.within(0.10) for tensor in error.tensors), error.tensors
+
+
 def test_compiling_twice_gives_the_same_bytes(ft2: Path, tmp_path: Path) -> None:
     """Once here and once in a process of its own with another order of sets."""
     again = tmp_path / "again"
@@ -146,7 +162,7 @@ def test_steps_learn(lp: Path) -> None:
 @pytest.mark.parametrize("function", ["mlp", "cnn_head", "with_buffer"])
 def test_a_users_python_model(tmp_path: Path, function: str) -> None:
     out = tmp_path / "out"
-    compile_model(zoo.load(f"{MODELS}:{function}"), "train:fc*" if function == "cnn_head" else "train:*", CFG, out)
+    compile_model(zoo.load(f"{MODELS}:{function}"), "train:*", CFG, out)
     inputs = noise_inputs(out)
     error = update_error(out, inputs, run(out, inputs))
     assert error.max_rel_error <= 0.02 and error.cosine >= 0.999

@@ -17,7 +17,11 @@ def conv(inputs: Tensors, attrs: Attrs) -> Tensors:
     x, w, bias = [*inputs, None][:3]
     top, left, bottom, right = attrs["pads"]
     padded = F.pad(x.permute(0, 3, 1, 2), (left, right, top, bottom))
-    return [F.conv2d(padded, w.permute(3, 2, 0, 1), bias, attrs["strides"]).permute(0, 2, 3, 1)]
+    return [
+        F.conv2d(
+            padded, w.permute(3, 2, 0, 1).contiguous(), bias, attrs["strides"], groups=attrs.get("group", 1)
+        ).permute(0, 2, 3, 1)
+    ]
 
 
 def reduce(function: Callable[..., torch.Tensor]) -> Callable[[Tensors, Attrs], Tensors]:

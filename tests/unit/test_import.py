@@ -184,6 +184,14 @@ def test_convolution_and_pooling_become_channels_last(kernel: tuple[int, int], a
     check(model([node("MaxPool", "x", "y", kernel_shape=kernel, **attrs)], {"x": (2, 3, 7, 6)}), x=(2, 3, 7, 6))
 
 
+@pytest.mark.parametrize("groups", [2, 4])
+def test_grouped_convolution(groups: int) -> None:
+    w = RNG.normal(size=(8, 4 // groups, 3, 3)).astype(np.float32)
+    check(
+        model([node("Conv", "x w", "y", group=groups, strides=[2, 1])], {"x": (2, 4, 7, 6)}, {"w": w}), x=(2, 4, 7, 6)
+    )
+
+
 def test_a_zero_bias_of_a_convolution_is_dropped() -> None:
     nodes = [node("Expand", "zero four", "b"), node("Conv", "x w b", "y")]
     arrays = {"w": np.ones((4, 3, 1, 1), np.float32), "zero": np.float32(0), "four": np.array([4])}
@@ -193,7 +201,7 @@ def test_a_zero_bias_of_a_convolution_is_dropped() -> None:
 
 UNSUPPORTED = {
     "operator Tan is not supported .supported: .*Softmax": node("Tan", "x", "y"),
-    "node_y: has 3 groups": node("Conv", "x w3", "y", group=3),
+    "node_y: X .* has 3 channels, but the filters .* take 1 in 2 groups": node("Conv", "x w3", "y", group=2),
     "node_y: is dilated by": node("Conv", "x w", "y", dilations=[2, 2]),
     "node_y: has ceil_mode": node("MaxPool", "x", "y", kernel_shape=[2, 2], ceil_mode=1),
     "node_y: its divisor 'x' is computed from data": node("Div", "x x", "y"),
@@ -207,7 +215,7 @@ UNSUPPORTED = {
 
 @pytest.mark.parametrize("message", UNSUPPORTED)
 def test_unsupported_forms_name_the_node_and_the_reason(message: str) -> None:
-    arrays = {"w": np.ones((4, 3, 1, 1), np.float32), "w3": np.ones((3, 1, 1, 1), np.float32), "half": np.float32(0.5)}
+    arrays = {"w": np.ones((4, 3, 1, 1), np.float32), "w3": np.ones((4, 1, 1, 1), np.float32), "half": np.float32(0.5)}
     arrays |= {f"i{n}": np.array([n]) for n in (0, 1, 2, 4, 5)}
     arrays |= {"m": np.ones((7, 2), np.float32)}
     with pytest.raises(TdcoError, match=message):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 from tdco.ir import Builder, Graph, TensorType, evaluate, verify
-from tdco.passes import eliminate_common, fold_constants, fuse_bias, merge_slices, sink_transposes
+from tdco.passes import eliminate_common, fold_constants, fuse_bias, merge_slices, sink_transposes, store_as_read
 
 from ..flow.models import cct2
 
@@ -152,3 +152,22 @@ def test_gradients_of_slices_that_overlap_or_leave_a_gap_are_not() -> None:
         parts = [slice_gradient(b, x, 0, (4, 5), 1), slice_gradient(b, y, second, (4, 5), 1)]
         b.outputs = [b.add1("Add", parts, name="out")]
         assert count(same(b.graph(), merge_slices)) == {"SliceGrad": 2, "Add": 1}
+
+
+def test_filters_are_stored_as_they_are_read() -> None:
+    b = Builder()
+    x, w = b.input("x", TensorType((1, 5, 5, 2))), b.constant("w", RNG.normal(size=(4, 2, 3, 3)), source="w")
+    attrs = {"strides": (1, 1), "pads": (1, 1, 1, 1)}
+    b.outputs = [b.add1("Conv", [x, transposed(b, w, 2, 3, 1, 0)], attrs, "y")]
+    before = b.graph()
+    after = same(before, store_as_read)
+    assert count(after) == {"Conv": 1} and after.type("w").shape == (3, 3, 2, 4) and after.values["w"].source == "w"
+    np.testing.assert_array_equal(after.values["w"].as_user(after.constants["w"]), before.constants["w"])
+
+
+def test_matrices_and_weights_with_other_readers_stay() -> None:
+    b = Builder()
+    w, v = b.constant("w", RNG.normal(size=(4, 3)), source="w"), b.constant("v", RNG.normal(size=(2, 3, 4)), source="v")
+    product = b.add1("MatMul", [transposed(b, v, 0, 2, 1), v])
+    b.outputs = [b.add1("MatMul", [b.input("x", TensorType((2, 3))), transposed(b, w, 1, 0)], name="y"), product]
+    assert count(same(b.graph(), store_as_read))["Transpose"] == 2

@@ -1,4 +1,4 @@
-"""Conv: Z[B,H',W',Cout] = X[B,H,W,Cin] * W[kh,kw,Cin,Cout] + bias[Cout], channels last; forward only.
+"""Conv: Z[B,H',W',Cout] = X[B,H,W,Cin] * W[kh,kw,Cin/g,Cout] + bias[Cout] in g groups, channels last.
 
 A tile's windows become the rows of a matrix in scratch memory (im2col), which the engine multiplies with the filters
 read as a matrix [kh*kw*Cin, Cout]: every output is one chain over K in the order ky, kx, cin.
@@ -6,7 +6,8 @@ read as a matrix [kh*kw*Cin, Cout]: every output is one chain over K in the orde
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from math import prod
 from typing import Any
 
@@ -15,26 +16,26 @@ import numpy as np
 from ..domain import Dim, Domain, Loop, Operand, Tile
 from ..errors import TdcoError
 from ..ir import Attrs, Builder, Node, TensorType
-from ..program import GemmJob, KernelCall
+from ..program import GemmJob, KernelCall, Ref
 from . import OpDef, Sample
 from ._elementwise import require_inputs
-from .matmul import ELEMENT_BYTES, product_jobs, require_f16
+from .matmul import ELEMENT_BYTES, at, product_jobs, require_f16
 
 
 def infer(types: Sequence[Any], attrs: Attrs) -> tuple[TensorType, ...]:
-    """attrs: strides (y, x), pads (top, left, bottom, right), and where given group = 1 and dilations (1, 1)."""
+    """attrs: strides (y, x), pads (top, left, bottom, right), and where given group and dilations (1, 1)."""
     require_inputs(types[:2], "X", "W")
     x, w, *rest = types
     bias = rest[0] if rest else None
     require_f16(types, ("X", "W", "the bias"))
     if len(x.shape) != 4 or len(w.shape) != 4:
         raise TdcoError(f"X {x} and W {w} must be [B,H,W,Cin] and [kh,kw,Cin,Cout]", hint="only 2-D convolutions")
-    if attrs.get("group", 1) != 1:
-        raise TdcoError(f"{attrs['group']} groups are not supported yet", hint="only group = 1")
+    groups = attrs.get("group", 1)
     if tuple(attrs.get("dilations", (1, 1))) != (1, 1):
         raise TdcoError(f"dilations {tuple(attrs['dilations'])} are not supported yet", hint="only (1, 1)")
-    if x.shape[3] != w.shape[2]:
-        raise TdcoError(f"X {x} has {x.shape[3]} channels, but the filters {w} take {w.shape[2]}")
+    if groups < 1 or x.shape[3] != w.shape[2] * groups or w.shape[3] % groups:
+        in_groups = f" in {groups} groups" if groups != 1 else ""
+        raise TdcoError(f"X {x} has {x.shape[3]} channels, but the filters {w} take {w.shape[2]}{in_groups}")
     if bias is not None and bias.shape != (w.shape[3],):
         raise TdcoError(f"the bias must be [{w.shape[3]}], one value per filter of {w}, but it is {bias}")
     rows, cols = (
@@ -60,24 +61,40 @@ def evaluate(inputs: Sequence[Any], attrs: Attrs) -> tuple[np.ndarray, ...]:
     padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, w.shape[:2], axis=(1, 2))
     windows = windows[:, :: attrs["strides"][0], :: attrs["strides"][1]]  # [B, H', W', Cin, kh, kw]
-    z = np.tensordot(windows, w, axes=([4, 5, 3], [0, 1, 2]))
+    groups = attrs.get("group", 1)
+    parts = zip(np.split(windows, groups, axis=3), np.split(w, groups, axis=3), strict=True)
+    z = np.concatenate([np.tensordot(part, own, axes=([4, 5, 3], [0, 1, 2])) for part, own in parts], axis=-1)
     return (z + rest[0] if rest and rest[0] is not None else z,)
 
 
 def grad(b: Builder, node: Node, dys: Sequence[str | None], wanted: Sequence[bool]) -> Sequence[str | None]:
-    if any(wanted) and dys[0] is not None:
-        raise TdcoError(
-            "training a convolution is not supported yet",
-            f"Conv node {node.source or node.outputs[0]}",
-            "choose a strategy that trains only what comes behind the last convolution",
-        )
-    return (None,) * len(node.inputs)
+    (dy,) = dys
+    if dy is None:
+        return (None,) * len(node.inputs)
+    x, w, *bias = node.inputs
+    dx = dw = None
+    if wanted[0]:
+        attrs = {**node.attrs, "size": b.type(x).shape[1:3]}
+        dx = b.add1("ConvInputGrad", [dy, w], attrs, f"{x}.grad", node.source)
+    if wanted[1]:
+        attrs = {**node.attrs, "kernel_shape": b.type(w).shape[:2]}
+        dw = b.add1("ConvWeightGrad", [x, dy], attrs, f"{w}.grad", node.source)
+    if not bias:
+        return dx, dw
+    dbias = None
+    if bias[0] and wanted[2]:  # a long sum: fp32
+        attrs = {"axes": (0, 1, 2), "keepdims": 0, "dtype": "f32"}
+        dbias = b.add1("ReduceSum", [dy], attrs, f"{bias[0]}.grad", node.source)
+    return dx, dw, dbias
 
 
 def domain(node: Node, inputs: Sequence[Any], outputs: Sequence[TensorType]) -> Domain:
-    kh, kw, cin, _ = inputs[1].shape
+    """Every output is independent; the channels of several groups stay together."""
+    (kh, kw), cin = inputs[1].shape[:2], inputs[0].shape[3]
     (sy, sx), (top, left, _, _) = node.attrs["strides"], node.attrs["pads"]
-    loops = tuple(Loop(name, n) for name, n in zip(("b", "oy", "ox", "co"), outputs[0].shape, strict=True))
+    channels = "parallel" if node.attrs.get("group", 1) == 1 else "whole"
+    kinds = (("b", "parallel"), ("oy", "parallel"), ("ox", "parallel"), ("co", channels))
+    loops = tuple(Loop(name, n, kind) for (name, kind), n in zip(kinds, outputs[0].shape, strict=True))
     x = (Dim("b"), Dim("oy", sy, -top, kh - 1 - top), Dim("ox", sx, -left, kw - 1 - left), Dim())
     bias: list[tuple[Dim, ...] | None] = [(Dim("co"),) if t is not None else None for t in inputs[2:]]
 
@@ -93,21 +110,34 @@ def lower(node: Node, tile: Tile) -> Sequence[GemmJob | KernelCall]:
     (z,) = tile.outputs
     assert x and w and z and tile.scratch
     (sy, sx), (top, left, _, _) = node.attrs["strides"], node.attrs["pads"]
-    kh, kw, cin, cout = w.shape
+    kh, kw, _, cout = w.shape
+    cin, groups = x.shape[3], node.attrs.get("group", 1)
     # distance from the first row (column) of the first window to the first one of x that lies in L1
     above, before = x.start[1] - (z.start[1] * sy - top), x.start[2] - (z.start[2] * sx - left)
     ints = (*z.shape[:3], kh, kw, cin, x.shape[1], x.shape[2], sy, sx, above, before)
     windows = KernelCall("tdco_im2col_f16", (x.ref, tile.scratch), ints)
-    depth = kh * kw * cin
-    rows = _matrix(tile.scratch, prod(z.shape[:3]), depth)
-    product = product_jobs(rows, _matrix(w.ref, depth, cout), _matrix(z.ref, rows.shape[0], cout),
-                           rest[0] if rest else None, True)  # fmt: skip
-    return [windows, *product]
+    depth, bias = kh * kw * cin, rest[0] if rest else None
+    if groups > 1:
+        return [windows, *_group_jobs(tile.scratch, w, z, bias, groups)]
+    rows = matrix(tile.scratch, 0, (prod(z.shape[:3]), depth), (depth, 1))
+    filters = matrix(w.ref, 0, (depth, cout), (cout, 1))
+    return [windows, *product_jobs(rows, filters, matrix(z.ref, 0, (rows.shape[0], cout), (cout, 1)), bias, True)]
 
 
-def _matrix(ref: Any, rows: int, cols: int) -> Operand:
-    """A dense matrix at ``ref``."""
-    return Operand(ref, (0, 0), (rows, cols), (cols, 1), (rows, cols), "f16")
+def _group_jobs(windows: Ref, w: Operand, z: Operand, bias: Operand | None, groups: int) -> Iterator[GemmJob]:
+    """One job per group and tap of the filter: the inputs of a group lie in pieces among the others'."""
+    kh, kw, cin, cout = w.shape
+    pixels, own, line = prod(z.shape[:3]), cout // groups, kh * kw * cin * groups
+    for g, tap in product(range(groups), range(kh * kw)):
+        rows = matrix(windows, (tap * groups + g) * cin, (pixels, cin), (line, 1))
+        filters = matrix(w.ref, tap * cin * cout + g * own, (cin, own), (cout, 1))
+        start = Operand(at(bias.ref, g * own), (0,), (own,), (1,), (own,), "f16") if bias else None
+        yield from product_jobs(rows, filters, matrix(z.ref, g * own, (pixels, own), (cout, 1)), start, tap == 0)
+
+
+def matrix(ref: Ref, offset: int, shape: tuple[int, int], strides: tuple[int, int]) -> Operand:
+    """A matrix in L1, ``offset`` elements behind ``ref``."""
+    return Operand(at(ref, offset), (0, 0), shape, strides, shape, "f16")
 
 
 def flop(inputs: Sequence[Any], outputs: Sequence[TensorType], attrs: Attrs) -> int:
@@ -115,10 +145,10 @@ def flop(inputs: Sequence[Any], outputs: Sequence[TensorType], attrs: Attrs) -> 
 
 
 def _sample(
-    x: tuple[int, ...], w: tuple[int, ...], bias: bool, strides: tuple[int, ...], pads: tuple[int, ...]
+    x: tuple[int, ...], w: tuple[int, ...], bias: bool, strides: tuple[int, ...], pads: tuple[int, ...], group: int = 1
 ) -> Sample:
     types = [TensorType(x), TensorType(w)] + [TensorType(w[3:])] * bias
-    return Sample(tuple(types), {"strides": strides, "pads": pads})
+    return Sample(tuple(types), {"strides": strides, "pads": pads, **({"group": group} if group > 1 else {})})
 
 
 OPS = (
@@ -136,6 +166,8 @@ OPS = (
             _sample((1, 9, 5, 4), (5, 3, 4, 1), True, (3, 2), (4, 2, 0, 1)),
             _sample((2, 4, 3, 5), (1, 1, 5, 6), False, (1, 1), (0, 0, 0, 0)),
             _sample((1, 1, 1, 2), (3, 3, 2, 3), False, (1, 1), (1, 1, 1, 1)),
+            _sample((2, 5, 6, 4), (3, 3, 2, 6), True, (1, 2), (1, 1, 1, 1), 2),
+            _sample((1, 5, 4, 3), (2, 2, 1, 3), False, (2, 1), (0, 1, 1, 0), 3),
         ),
     ),
 )

@@ -8,5 +8,6 @@ from .fold_constants import fold_constants
 from .fuse_bias import fuse_bias
 from .merge_slices import merge_slices
 from .sink_transposes import sink_transposes
+from .store_as_read import store_as_read
 
-__all__ = ["eliminate_common", "fold_constants", "fuse_bias", "merge_slices", "sink_transposes"]
+__all__ = ["eliminate_common", "fold_constants", "fuse_bias", "merge_slices", "sink_transposes", "store_as_read"]
