@@ -1,4 +1,4 @@
-"""Verilog of the engine."""
+"""Verilog of the engine and of L1."""
 
 from amaranth.back import verilog
 from amaranth.lib import wiring
@@ -6,6 +6,8 @@ from tdco_spec import HwConfig
 
 from .array import FMA_MODULE
 from .fp import Fma
+from .tcdm import Bank, EngineTcdm, Tcdm
+from .tcdm.banks import BANK_MODULE
 from .top import Engine
 
 
@@ -14,12 +16,29 @@ def emit(cfg: HwConfig) -> str:
     return emit_fma(cfg) + convert(Engine(cfg), "redmule")
 
 
+def emit_tcdm(cfg: HwConfig) -> str:
+    """L1 of ``cfg``, interconnect and banks; the top module is ``tcdm``."""
+    return _emit_bank(cfg) + convert(Tcdm(cfg), "tcdm")
+
+
+def emit_engine_tcdm(cfg: HwConfig) -> str:
+    """The engine on L1; the top module is ``redmule_tcdm``."""
+    return emit_fma(cfg) + _emit_bank(cfg) + convert(EngineTcdm(cfg), "redmule_tcdm")
+
+
 def emit_fma(cfg: HwConfig) -> str:
     """The multiply-adder of ``cfg`` alone, module ``FMA_MODULE``."""
     text = convert(Fma(cfg.pipe), FMA_MODULE)
     # Verilator would inline it into the array: measured, that builds 1.6 times slower and runs no faster.
     head, ports, body = text.partition(");\n")
     return f"{head}{ports}  /* verilator no_inline_module */\n{body}"
+
+
+def _emit_bank(cfg: HwConfig) -> str:
+    # A simulator's loader and debugger look into the memory.
+    head, declaration, body = convert(Bank(cfg), BANK_MODULE).partition("  reg [31:0] words [")
+    size, semicolon, body = body.partition(";")
+    return f"{head}{declaration}{size} /* verilator public_flat_rw */{semicolon}{body}"
 
 
 def convert(component: wiring.Component, name: str) -> str:

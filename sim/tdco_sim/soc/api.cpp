@@ -8,7 +8,7 @@ namespace {
 
 Memory *memory_at(Cluster *cluster, uint32_t addr, uint32_t bytes)
 {
-    for (Memory *memory : {&cluster->tcdm.memory, &cluster->l2, &cluster->l3})
+    for (Memory *memory : {&cluster->l2, &cluster->l3})
         if (memory->holds(addr, bytes))
             return memory;
     return nullptr;
@@ -31,6 +31,10 @@ void tdco_soc_close(Cluster *cluster) { delete cluster; }
 // The loader's accesses: 0 if the range lies in no memory.
 int tdco_soc_write(Cluster *cluster, uint32_t addr, const uint8_t *data, uint32_t bytes)
 {
+    if (cluster->tcdm.memory.holds(addr, bytes)) {
+        cluster->tcdm.store(addr, data, bytes);
+        return 1;
+    }
     Memory *memory = memory_at(cluster, addr, bytes);
     if (memory)
         memory->store(addr, data, bytes);
@@ -39,6 +43,10 @@ int tdco_soc_write(Cluster *cluster, uint32_t addr, const uint8_t *data, uint32_
 
 int tdco_soc_read(Cluster *cluster, uint32_t addr, uint8_t *data, uint32_t bytes)
 {
+    if (cluster->tcdm.memory.holds(addr, bytes)) {
+        cluster->tcdm.load(addr, data, bytes);
+        return 1;
+    }
     const Memory *memory = memory_at(cluster, addr, bytes);
     if (memory)
         std::memcpy(data, &memory->bytes[addr - memory->base], bytes);

@@ -1,9 +1,10 @@
-// The memories, L1's banks and their arbitration. Bytes nobody wrote are known, and reading one is a fault.
+// The memories and the ports of L1. Bytes nobody wrote are known, and reading one is a fault.
 #ifndef TDCO_SOC_MEMORY_HPP
 #define TDCO_SOC_MEMORY_HPP
 
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -72,10 +73,23 @@ struct WidePort {
 constexpr uint32_t DMA_PORTS = TDCO_DMA_BYTES_PER_CYCLE / 4 * 2; // reading and writing
 constexpr uint32_t PORTS = HARTS + DMA_PORTS;
 
-// L1: word-interleaved single-ported banks. The engine goes first, except before a narrow port it has kept waiting for
-// TDCO_TCDM_MAX_WAIT_CYCLES; narrow ports take turns.
+// L1's word-interleaved single-ported banks and their arbiter, as redmule.tcdm describes them: the circuit, Verilated
+// (banks_rtl.cpp), or the same cycle for cycle in C++ (banks_model.cpp).
+struct Banks {
+    virtual ~Banks() = default;
+    // Sets every gnt of a cycle in which somebody requests, and does what was granted. Addresses count modulo L1's size.
+    virtual void cycle(Port (&ports)[PORTS], WidePort &engine) = 0;
+    // The loader's and the debugger's access, at an offset from L1's start.
+    virtual void load(uint32_t offset, uint8_t *data, uint32_t bytes) = 0;
+    virtual void store(uint32_t offset, const uint8_t *data, uint32_t bytes) = 0;
+};
+
+std::unique_ptr<Banks> make_banks(Memory &memory);
+
+// L1. Which of its bytes were written is known here; where they are is the banks' affair.
 struct Tcdm {
-    Memory memory{TDCO_L1_BASE, TDCO_L1_SIZE};
+    Memory memory{TDCO_L1_BASE, TDCO_L1_SIZE}; // its bytes are used by the C++ banks, and by an engine without a port
+    std::unique_ptr<Banks> banks = make_banks(memory);
     Port ports[PORTS];
     WidePort engine;
     uint64_t granted = 0, refused = 0, engine_refused = 0; // port cycles
@@ -83,12 +97,12 @@ struct Tcdm {
 
     // Grants and does this cycle's requests.
     void cycle(Fault &fault);
+    // The loader's.
+    void load(uint32_t addr, uint8_t *data, uint32_t bytes) { banks->load(addr - memory.base, data, bytes); }
+    void store(uint32_t addr, const uint8_t *data, uint32_t bytes);
 
   private:
-    uint32_t first[TDCO_L1_BANKS] = {}; // of each bank: the narrow port that goes first, the one after the last granted
-
-    bool engine_must_wait(uint32_t banks) const;
-    void access(const Port &port, uint32_t &rdata, uint32_t index, Fault &fault);
+    void check(bool we, uint32_t addr, uint8_t be, uint32_t initiator, Fault &fault);
 };
 
 } // namespace soc

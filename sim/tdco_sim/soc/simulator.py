@@ -12,7 +12,7 @@ from types import TracebackType
 from tdco_spec import HwConfig
 from tdco_spec.emit import c_header
 
-from ..build import cached, compile_objects, run_tool, shared_library
+from ..build import cached, compile_objects, linker, run_tool, shared_library
 from ..errors import SimError
 from ..verilator import verilate, wrapper_flags
 from .elf import Elf, Symbol
@@ -39,29 +39,37 @@ SLICE_CYCLES = 2_000_000  # between two looks at the keyboard and the progress
 NO_HART = 0xFFFFFFFF
 
 
-def build(cfg: HwConfig, verilog: str | None = None) -> Path:
-    """The simulator of ``cfg``, compiled on first use, with the engine of ``verilog`` (top module redmule) inside.
+def build(cfg: HwConfig, verilog: str | None = None, tcdm: str | None = None) -> Path:
+    """The simulator of ``cfg``, compiled on first use.
 
-    Without Verilog: the golden engine with the array's own cycles.
+    ``verilog`` is the engine (top module redmule); without it, the golden one with the array's own cycles. ``tcdm`` is
+    L1, interconnect and banks (top module tcdm); without it, the same in C++.
 
     Raises:
         SimError: if Verilator or the C++ compiler fails.
+        ValueError: if there is a ``tcdm`` without an engine that uses its port.
     """
     headers = {"tdco_hw.h": c_header(cfg)}
     sources = [HERE / f"{name}.cpp" for name in SOURCES]
+    sources.append(HERE / ("banks_rtl.cpp" if tcdm else "banks_model.cpp"))
     includes = [HERE, HERE.parent, HERE.parent / "golden"]
     if verilog is None:
+        if tcdm:
+            raise ValueError("the golden engine has no memory port, its operands lie in the C++ banks")
         sources += [HERE / "engine_golden.cpp", HERE.parent / "golden" / "engine.cpp"]
         return shared_library("soc-golden", sources, FLAGS, includes, headers)
-    model, include = verilate(verilog, "redmule")
-    flags = (*FLAGS, "-fPIC", *wrapper_flags(model, include, False))
+    models = [verilate(text, top) for text, top in ((verilog, "redmule"), (tcdm, "tcdm")) if text]
+    flags = [*FLAGS, "-fPIC", *wrapper_flags(*models[0], False), *(f"-I{model}" for model, _ in models[1:])]
+    includes.append(HERE.parent / "rtl")
     objects = compile_objects("soc-rtl", [*sources, HERE / "engine_rtl.cpp"], flags, includes, headers)
+    libraries = [file for model, _ in models for file in sorted(model.glob("libV*.a"))]
 
     def make(directory: Path) -> None:
-        libraries: list[str | Path] = [model / "libVredmule.a", model / "libverilated.a", "-lpthread"]
-        run_tool(["g++", "-shared", *objects, *libraries, "-o", directory / "soc.so"], "linking the simulator")
+        runtime = models[0][0] / "libverilated.a"
+        command = [linker(), "-shared", *objects, *libraries, runtime, "-lpthread", "-o", directory / "soc.so"]
+        run_tool(command, "linking the simulator")
 
-    return cached("soc-rtl", ["link", str(model), *map(str, objects)], make) / "soc.so"
+    return cached("soc-rtl", ["link", *map(str, [*libraries, *objects])], make) / "soc.so"
 
 
 @dataclass(frozen=True)
@@ -92,14 +100,14 @@ class TraceEvent:
 
 
 class Simulator:
-    """A cluster with ``elf`` loaded and the engine of ``verilog``, or else the golden one.
+    """A cluster with ``elf`` loaded; ``verilog`` and ``tcdm`` as for `build`.
 
     Memories keep their contents from one start to the next.
     """
 
-    def __init__(self, cfg: HwConfig, elf: Elf, verilog: str | None = None) -> None:
+    def __init__(self, cfg: HwConfig, elf: Elf, verilog: str | None = None, tcdm: str | None = None) -> None:
         self.cfg, self.elf = cfg, elf
-        self.library = ctypes.CDLL(str(build(cfg, verilog)))
+        self.library = ctypes.CDLL(str(build(cfg, verilog, tcdm)))
         for name in ("output", "fault"):
             getattr(self.library, f"tdco_soc_{name}").restype = ctypes.c_char_p
         self.library.tdco_soc_open.restype = ctypes.c_void_p

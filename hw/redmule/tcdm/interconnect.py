@@ -1,0 +1,142 @@
+"""The interconnect between the initiators of L1 and its banks: one cycle from grant to data, no queues."""
+
+from collections.abc import Iterable
+
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from tdco_spec import HwConfig
+
+from ..streamer import MemoryPort
+from .arbiter import Arbiter, state_layout
+from .ports import BankPort, ClientPorts, row_bits
+
+
+class Interconnect(wiring.Component):
+    """Word-interleaved: word ``w`` of L1 is row ``w // l1_banks`` of bank ``w % l1_banks``.
+
+    Members:
+        engine: the engine's port; all words that have a byte enabled are granted in the same cycle, or none.
+        clients: the 32-bit ports.
+        banks: the banks.
+    """
+
+    def __init__(self, cfg: HwConfig) -> None:
+        self.cfg = cfg
+        self.bank_bits = (cfg.l1_banks - 1).bit_length()
+        super().__init__(
+            {
+                "engine": In(MemoryPort(cfg.port_words)),
+                "clients": In(ClientPorts(cfg.l1_ports)),
+                "banks": Out(BankPort(cfg)).array(cfg.l1_banks),
+            }
+        )
+
+    def elaborate(self, _platform: object) -> Module:
+        m = Module()
+        cfg = self.cfg
+        m.submodules.arbiter = arbiter = Arbiter(cfg)
+        for b in range(cfg.l1_banks):
+            state = Signal(state_layout(cfg), name=f"state_{b}")
+            m.d.comb += arbiter.state[b].eq(state)
+            m.d.sync += state.eq(arbiter.next_state[b])
+        engine = self._engine_request(m, arbiter)
+        self._client_requests(m, arbiter)
+        self._drive_banks(m, arbiter, engine)
+        self._answer_engine(m)
+        self._answer_clients(m)
+        return m
+
+    def _bank_of(self, addr: Value) -> Value:
+        return addr[2 : 2 + self.bank_bits]
+
+    def _row_of(self, addr: Value) -> Value:
+        return addr[2 + self.bank_bits :][: row_bits(self.cfg)]
+
+    def _engine_request(self, m: Module, arbiter: Arbiter) -> dict[str, Signal]:
+        """The engine's words in the order of the banks."""
+        cfg, port = self.cfg, self.engine
+        banks, words = cfg.l1_banks, cfg.port_words
+        engine = {"be": Signal(4 * banks), "wdata": Signal(32 * banks), "beyond": Signal(banks)}
+        with m.Switch(self._bank_of(port.addr)):  # whole lines by case: simulators shift them many times slower
+            for first in range(banks):
+                with m.Case(first):
+                    m.d.comb += engine["beyond"].eq((1 << first) - 1)  # banks that hold words of the next row
+                    for name, bits in (("be", 4), ("wdata", 32)):
+                        value = getattr(port, name)
+                        before = max(0, first + words - banks)  # words that wrapped to the first banks
+                        low, high = value[(words - before) * bits :], value[: (words - before) * bits]
+                        pad = Signal((first - before) * bits, name=f"pad_{name}_{first}")
+                        m.d.comb += engine[name].eq(Cat(low, pad, high))
+        enabled = Cat(engine["be"].word_select(b, 4).any() for b in range(banks))
+        m.d.comb += [
+            arbiter.engine_req.eq(port.req),
+            arbiter.engine_banks.eq(enabled),
+            port.gnt.eq(arbiter.engine_gnt),
+        ]
+        return engine
+
+    def _client_requests(self, m: Module, arbiter: Arbiter) -> None:
+        cfg, clients = self.cfg, self.clients
+        one_hot = []
+        for p in range(cfg.l1_ports):
+            wants = Signal(cfg.l1_banks, name=f"client_{p}_wants")
+            m.d.comb += wants.eq(clients.req[p] << self._bank_of(clients.addr.word_select(p, 32)))
+            one_hot.append(wants)
+        m.d.comb += [arbiter.wanted[b].eq(Cat(wants[b] for wants in one_hot)) for b in range(cfg.l1_banks)]
+        m.d.comb += clients.gnt.eq(_any_of(arbiter.grant[b] for b in range(cfg.l1_banks)))
+
+    def _drive_banks(self, m: Module, arbiter: Arbiter, engine: dict[str, Signal]) -> None:
+        cfg, clients, port = self.cfg, self.clients, self.engine
+        payloads = []
+        for p in range(cfg.l1_ports):
+            payload = Signal(32 + 4 + 1 + row_bits(cfg), name=f"client_{p}_payload")
+            word = clients.wdata.word_select(p, 32)
+            row = self._row_of(clients.addr.word_select(p, 32))
+            m.d.comb += payload.eq(Cat(word, clients.be.word_select(p, 4), clients.we[p], row))
+            payloads.append(payload)
+        row = self._row_of(port.addr)
+        next_row = Signal(row_bits(cfg))
+        m.d.comb += next_row.eq(row + 1)
+        for b in range(cfg.l1_banks):
+            bank, grant = self.banks[b], arbiter.grant[b]
+            chosen = Signal(len(payloads[0]), name=f"bank_{b}_client")
+            with m.If(grant.any()):
+                m.d.comb += chosen.eq(_any_of(p & g.replicate(len(p)) for p, g in zip(payloads, grant, strict=True)))
+            taken = arbiter.engine_gnt & arbiter.engine_banks[b]
+            word, be = engine["wdata"].word_select(b, 32), engine["be"].word_select(b, 4)
+            payload = Cat(word, be, port.we, Mux(engine["beyond"][b], next_row, row))
+            m.d.comb += [
+                bank.en.eq(taken | grant.any()),
+                Cat(bank.wdata, bank.be, bank.we, bank.row).eq(Mux(taken, payload, chosen)),
+            ]
+
+    def _answer_engine(self, m: Module) -> None:
+        banks, words = self.cfg.l1_banks, self.cfg.port_words
+        first = Signal(self.bank_bits)
+        with m.If(self.engine.req & self.engine.gnt):
+            m.d.sync += first.eq(self._bank_of(self.engine.addr))
+        with m.Switch(first):
+            for f in range(banks):
+                with m.Case(f):
+                    m.d.comb += self.engine.rdata.eq(Cat(self.banks[(f + i) % banks].rdata for i in range(words)))
+
+    def _answer_clients(self, m: Module) -> None:
+        words = Array(bank.rdata for bank in self.banks)
+        clients = self.clients
+        for p in range(self.cfg.l1_ports):
+            bank = Signal(self.bank_bits, name=f"client_{p}_bank")
+            reads = Signal(name=f"client_{p}_reads")
+            m.d.sync += reads.eq(clients.gnt[p] & ~clients.we[p])
+            with m.If(clients.gnt[p]):
+                m.d.sync += bank.eq(self._bank_of(clients.addr.word_select(p, 32)))
+            with m.If(reads):
+                m.d.comb += clients.rdata.word_select(p, 32).eq(words[bank])
+
+
+def _any_of(values: Iterable[Value]) -> Value:
+    """Bitwise or, as a balanced tree."""
+    terms = list(values)
+    while len(terms) > 1:
+        terms = [a | b for a, b in zip(terms[::2], terms[1::2], strict=False)] + terms[len(terms) & ~1 :]
+    return terms[0]
