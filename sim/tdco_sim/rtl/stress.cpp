@@ -49,6 +49,12 @@ struct Counters {
     uint32_t busy, granted, refused, jobs, finished;
     uint64_t macs;
     bool operator==(const Counters &) const = default;
+    std::string describe() const
+    {
+        return "busy " + std::to_string(busy) + ", granted " + std::to_string(granted) + ", refused "
+            + std::to_string(refused) + ", jobs " + std::to_string(jobs) + ", finished " + std::to_string(finished)
+            + ", MACs " + std::to_string(macs);
+    }
 };
 
 struct Stress {
@@ -90,7 +96,7 @@ struct Stress {
     void submit(const uint32_t *words);
     void disturb();
     void clear();
-    Counters counters();
+    void check_counters();
     void run(const uint32_t *words, Report &report);
 };
 
@@ -367,14 +373,12 @@ void Stress::submit(const uint32_t *words)
     if (triggered == 0)
         first_trigger = cycle;
     reports[triggered].queued = !idle;
-    if (idle)
-        idle_trigger = cycle;
     const uint64_t at = cycle;
-    write(TDCO_REG_TRIGGER, 0);
+    write(TDCO_REG_TRIGGER, 0); // the event of the job before may come in this cycle
+    if (idle)
+        idle_trigger = at;
     triggered++;
     next_id++;
-    if (cycle - at != 1)
-        fail("a register write took more than a cycle");
 }
 
 // What other software does meanwhile: job registers change, time passes.
@@ -404,11 +408,10 @@ void Stress::clear()
                             TDCO_REG_RUNNING_JOB})
         if (read(offset) != 0)
             fail("register " + Job::hex(offset) + " is not 0 after SOFT_CLEAR");
-    if (counters() != counted)
-        fail("counters are not 0 after SOFT_CLEAR");
+    check_counters();
 }
 
-Counters Stress::counters()
+void Stress::check_counters()
 {
     Counters c{};
     c.busy = read(TDCO_REG_CYCLES_BUSY);
@@ -417,7 +420,8 @@ Counters Stress::counters()
     c.jobs = read(TDCO_REG_JOBS);
     c.finished = read(TDCO_REG_FINISHED);
     c.macs = read(TDCO_REG_MACS_LO) | uint64_t(read(TDCO_REG_MACS_HI)) << 32;
-    return c;
+    if (c != counted)
+        fail("counters: " + c.describe() + "; the monitor counted " + counted.describe());
 }
 
 void Stress::run(const uint32_t *words, Report &report)
@@ -444,8 +448,7 @@ void Stress::run(const uint32_t *words, Report &report)
         return;
     }
     report.flags = read(TDCO_REG_FLAGS);
-    if (counters() != counted)
-        fail("counters differ from what the monitor counted");
+    check_counters();
     if (read(TDCO_REG_STATUS) != 0 || top->busy)
         fail("busy after the last event");
     if (read(TDCO_REG_RUNNING_JOB) != ((next_id - 1) & 0xFF))
