@@ -66,8 +66,8 @@ def build(cfg: HwConfig, verilog: str | None = None, tcdm: str | None = None) ->
 
     def make(directory: Path) -> None:
         runtime = models[0][0] / "libverilated.a"
-        command = [linker(), "-shared", *objects, *libraries, runtime, "-lpthread", "-o", directory / "soc.so"]
-        run_tool(command, "linking the simulator")
+        command: list[str | Path] = [linker(), "-shared", *objects, *libraries, runtime, "-lpthread"]
+        run_tool([*command, "-o", directory / "soc.so"], "linking the simulator")
 
     return cached("soc-rtl", ["link", *map(str, [*libraries, *objects])], make) / "soc.so"
 
