@@ -23,7 +23,7 @@ class Array(wiring.Component):
         en: clock enable of the whole array.
         load: per PE column, take a slot: ``x`` (one element a row), ``w`` (one line), ``live_rows`` and ``live_cols``
             (elements of Z that exist: only they raise flags).
-        first: the first PE column starts from ``y`` (one element a row) instead of the returning sums.
+        y: one element a row, for the cycle after. first: the first PE column takes it instead of the returning sums.
         z: the sums that leave the last PE column, one element a row.
         overflow, invalid: a live element raised the flag (one cycle, in the cycle after its sum left).
     """
@@ -51,7 +51,10 @@ class Array(wiring.Component):
         cfg = self.cfg
         sums: Value = Signal(FP16.width * cfg.rows, name="sums_in")
         returning = Signal(FP16.width * cfg.rows)
-        m.d.comb += sums.eq(Mux(self.first, self.y, returning))
+        y = Signal(FP16.width * cfg.rows, reset_less=True)
+        with m.If(self.en):
+            m.d.sync += y.eq(self.y)
+        m.d.comb += sums.eq(Mux(self.first, y, returning))
         overflow, invalid = [], []
         for c in range(cfg.cols):
             x, w, live = self._operands(m, c)

@@ -28,6 +28,7 @@ class JobQueue(wiring.Component):
 
     def __init__(self, cfg: HwConfig) -> None:
         self.cfg = cfg
+        self.at = {unit: Signal(JOB_ID_BITS, name=f"{unit}_at") for unit in UNITS}  # id of the unit's next job
         super().__init__(
             {
                 "push": In(1),
@@ -62,7 +63,7 @@ class JobQueue(wiring.Component):
         m.d.sync += self.next_id.eq(self.next_id + self.push)
         for unit in UNITS:
             jobs_out = getattr(self, f"{unit}_jobs")
-            at = Signal(JOB_ID_BITS, name=f"{unit}_at")
+            at = self.at[unit]
             read = jobs.read_port(domain="comb")
             job, refused = read.data.job, read.data.illegal
             pending = Signal(name=f"{unit}_pending")

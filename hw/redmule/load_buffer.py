@@ -1,6 +1,6 @@
 """A double-buffered operand tile with its flow control: what may be requested, what has arrived, what may be used."""
 
-from amaranth.hdl import Array, Module, Signal, unsigned
+from amaranth.hdl import Array, Module, Mux, Signal, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.data import StructLayout
 from amaranth.lib.wiring import In, Out
@@ -25,7 +25,7 @@ class LoadBuffer(wiring.Component):
 
     A block is claimed while its lines are requested, filled line by line, taken into use and freed.
 
-    ``streamed``: a block is read after it was taken, until it is freed; otherwise before, and taking frees it.
+    ``streamed``: a block is read until it is freed; otherwise only until it is taken, and taking frees it.
 
     Members:
         room, claim, claim_bank: a block may be requested; its last line was; the bank it goes to.
@@ -33,7 +33,7 @@ class LoadBuffer(wiring.Component):
         urgent: nothing has been requested for the next block to be taken.
         arrived: leading lines of the next block that are there; complete: all of them.
         take, free: the user starts or ends with a block.
-        read_index, read_by_col, read_data: a line of the block in use.
+        read_index, read_by_col, read_data: a line of the block in use or, ``ahead``, of the next one.
     """
 
     def __init__(self, size: int, *, streamed: bool) -> None:
@@ -51,6 +51,7 @@ class LoadBuffer(wiring.Component):
                 "complete": Out(1),
                 "take": In(1),
                 "free": In(1),
+                "ahead": In(1, init=1),
                 "read_index": In(len(self.storage.read_index)),
                 "read_by_col": In(1),
                 "read_data": Out(len(self.storage.read_data)),
@@ -74,7 +75,7 @@ class LoadBuffer(wiring.Component):
             storage.write_bank.eq(self.fill.bank),
             storage.write_index.eq(self.fill.index),
             storage.write_data.eq(self.fill.data),
-            storage.read_bank.eq(in_use),
+            storage.read_bank.eq(Mux(self.ahead, next_bank, in_use)),
             storage.read_index.eq(self.read_index),
             storage.read_by_col.eq(self.read_by_col),
             self.read_data.eq(storage.read_data),

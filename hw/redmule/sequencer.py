@@ -23,7 +23,8 @@ class Sequencer(wiring.Component):
         en, load, first, live_rows, live_cols: to the array. real: the slot is a step of K, not padding.
         k_index: which column of the X block, which row of the W block. <operand>_by_col: stored lines run across it.
         chunk_done: the slot is the last one of the X and W blocks. slot: a real slot is taken in this cycle.
-        y_take, y_index, y_use, y_free: start of a Y block; column of it that the array takes now, if any; its end.
+        y_take, y_free: start and end of a Y block. y_index, y_use: column of it that the array takes in the next cycle,
+            if any. y_ahead: of the block that has not been taken yet.
         z_claim, z_bank, z_index, z_write, z_last: start of a Z block; column of it that leaves the array; its last one.
         z_rows, z_relu: rows of it that exist; ReLU is wanted.
         macs: multiply-accumulates on matrix elements begun in the cycle before.
@@ -36,8 +37,8 @@ class Sequencer(wiring.Component):
         index_bits = max(1, (cfg.tile_cols - 1).bit_length())
         outputs = {
             **dict.fromkeys(("en", "first", "real", "x_by_col", "w_by_col", "y_by_col", "chunk_done", "slot"), 1),
-            **dict.fromkeys(("y_take", "y_use", "y_free", "z_claim", "z_bank", "z_write", "z_last", "z_relu"), 1),
-            **dict.fromkeys(("stall_x", "stall_w", "stall_yz"), 1),
+            **dict.fromkeys(("y_take", "y_ahead", "y_use", "y_free"), 1),
+            **dict.fromkeys(("z_claim", "z_bank", "z_write", "z_last", "z_relu", "stall_x", "stall_w", "stall_yz"), 1),
             **dict.fromkeys(("k_index", "y_index", "z_index"), index_bits),
             "load": cfg.cols,
             "live_rows": cfg.rows,
@@ -63,14 +64,17 @@ class Sequencer(wiring.Component):
         tile = Signal(self.tile_layout)
         tile_end, begin = Signal(), Signal()
         self.walk = {name: Signal(name=name) for name in ("active", "inside", "ready", "issue", "boundary")}
-        self._walk_tiles(m, tile, begin, tile_end)
+        y_options = self._walk_tiles(m, tile, begin, tile_end)
         z_due = self._collect_z(m, tile, tile_end)
         self._step(m, begin, z_due)
-        self._stream_y(m, begin)
+        self._stream_y(m, begin, *y_options)
         return m
 
-    def _walk_tiles(self, m: Module, tile: Value, begin: Signal, tile_end: Signal) -> None:
-        """Position in the job. ``begin``, ``tile_end``: the first, the last slot of a tile is taken."""
+    def _walk_tiles(self, m: Module, tile: Value, begin: Signal, tile_end: Signal) -> tuple[Signal, Value]:
+        """Position in the job. ``begin``, ``tile_end``: the first, the last slot of a tile is taken.
+
+        Returns whether the job has a Y, and whether its stored lines run across the tile's columns.
+        """
         cfg, walk = self.cfg, self.walk
         size = {d: Signal(16, name=f"{d}_size", reset_less=True) for d in "mnk"}
         left = {d: Signal(16, name=f"{d}_left", reset_less=True) for d in "mnk"}
@@ -102,8 +106,6 @@ class Sequencer(wiring.Component):
             self.y_take.eq(begin & use_y),
         ]
         self._check_operands(m, lines_x, lines_w, begun | ~use_y)
-        with m.If(begin):
-            m.d.sync += self.y_by_col.eq(~lines_y)
         macs = Mux(self.slot, tile.rows * tile.cols, 0)
         m.d.sync += self.macs.eq(macs)
         with m.If(walk["issue"]):
@@ -131,6 +133,7 @@ class Sequencer(wiring.Component):
                 lines_w.eq(~job.flags.trans_w),
                 lines_y.eq(job.flags.trans_z),
             ]
+        return use_y, ~lines_y
 
     def _check_operands(self, m: Module, lines_x: Value, lines_w: Value, no_y: Value) -> None:
         """Whether the next slot has what it needs, and who is to blame if not."""
@@ -164,16 +167,27 @@ class Sequencer(wiring.Component):
             with m.Elif(busy):  # an idle array waits at the boundary
                 m.d.sync += phase.eq(0)
 
-    def _stream_y(self, m: Module, begin: Signal) -> None:
-        """After the first slot of a tile the array takes a column of Y (or zeros) each cycle, then its own sums."""
+    def _stream_y(self, m: Module, begin: Signal, use_y: Signal, by_col: Value) -> None:
+        """After the first slot of a tile the array takes a column of Y (or zeros) each cycle, then its own sums.
+
+        The array keeps a column of Y in a register, so columns are read a cycle ahead: the first one with the slot.
+        """
+        inside, last = Signal(), Signal()
+        use, stored_by_col, freeing = (Signal(name=name) for name in ("y_using", "y_stored_by_col", "y_freeing"))
+        m.d.comb += [
+            inside.eq(self.y_index != 0),
+            last.eq((inside | begin) & (self.y_index == self.cfg.tile_cols - 1)),
+            self.y_ahead.eq(~inside),
+            self.y_use.eq(Mux(inside, use, use_y)),
+            self.y_by_col.eq(Mux(inside, stored_by_col, by_col)),
+            self.y_free.eq(self.en & freeing),
+        ]
         with m.If(self.en):
+            m.d.sync += [self.first.eq(inside | begin), freeing.eq(last & self.y_use)]
+            with m.If(inside | begin):
+                m.d.sync += self.y_index.eq(Mux(last, 0, self.y_index + 1))
             with m.If(begin):
-                m.d.sync += [self.first.eq(1), self.y_use.eq(self.y_take), self.y_index.eq(0)]
-            with m.Elif(self.y_index == self.cfg.tile_cols - 1):
-                m.d.sync += [self.first.eq(0), self.y_use.eq(0), self.y_index.eq(0)]
-            with m.Else():
-                m.d.sync += self.y_index.eq(self.y_index + 1)
-        m.d.comb += self.y_free.eq(self.en & self.y_use & (self.y_index == self.cfg.tile_cols - 1))
+                m.d.sync += [use.eq(use_y), stored_by_col.eq(by_col)]
 
     def _collect_z(self, m: Module, tile: Value, tile_end: Signal) -> Signal:
         """One slot after the last of a tile its sums begin to leave the array. Returns that this is due."""

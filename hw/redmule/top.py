@@ -140,6 +140,7 @@ class Engine(wiring.Component):
             y.read_by_col.eq(sequencer.y_by_col),
             y.take.eq(sequencer.y_take),
             y.free.eq(sequencer.y_free),
+            y.ahead.eq(sequencer.y_ahead),
             array.en.eq(sequencer.en),
             array.load.eq(sequencer.load),
             array.x.eq(Mux(sequencer.real, x.read_data, padding)),

@@ -79,7 +79,8 @@ class Walker(wiring.Component):
         self.tile = {d: tiles[d] for d in dimensions}
         self.size = {d: Signal(16, name=f"{d}_size", reset_less=True) for d in dimensions}
         self.left = {d: Signal(16, name=f"{d}_left", reset_less=True) for d in dimensions}
-        self.last = {d: self.left[d] <= self.tile[d] for d in dimensions}
+        # left <= tile, kept beside ``left`` because every line's length and address hang on it.
+        self.last = {d: Signal(name=f"{d}_last", reset_less=True) for d in dimensions}
         super().__init__({"jobs": In(stream.Signature(JOB)), "lines": Out(stream.Signature(line_layout(cfg)))})
 
     def elaborate(self, _platform: object) -> Module:
@@ -106,6 +107,7 @@ class Walker(wiring.Component):
                 inner_lines.eq(flags[o.trans] ^ o.inner_lines),
                 column.eq(flags.y_column if o.name == "y" else 0),
                 *(register[d].eq(self.jobs.payload[d]) for register in (self.size, self.left) for d in self.size),
+                *(self.last[d].eq(self.jobs.payload[d] <= self.tile[d]) for d in self.size),
             ]
         return m
 
@@ -134,7 +136,7 @@ class Walker(wiring.Component):
             with m.If(~line.last_of_block):
                 m.d.sync += [index.eq(index + 1), address.eq(line_after)]
             with m.Else():
-                m.d.sync += [index.eq(0), first_inner.eq(last[o.inner]), self._count_down(o.inner)]
+                m.d.sync += [index.eq(0), first_inner.eq(last[o.inner]), *self._count_down(o.inner)]
                 with m.If(first_inner):
                     m.d.sync += outer_next.eq(line_after)
                 with m.If(~last[o.inner]):
@@ -154,6 +156,7 @@ class Walker(wiring.Component):
             m.d.sync += [register.eq(start) for register in (address, block, outer, base)]
             m.d.sync += [stride.eq(job[f"{o.name}_stride"]), first_inner.eq(1), index.eq(0)]
 
-    def _count_down(self, d: str) -> Value:
-        """The statement that a tile of dimension ``d`` is done; after the last one it starts over."""
-        return self.left[d].eq(Mux(self.last[d], self.size[d], self.left[d] - self.tile[d]))
+    def _count_down(self, d: str) -> list[Value]:
+        """The statements that a tile of dimension ``d`` is done; after the last one it starts over."""
+        last, left, size, tile = self.last[d], self.left[d], self.size[d], self.tile[d]
+        return [left.eq(Mux(last, size, left - tile)), last.eq(Mux(last, size <= tile, left <= 2 * tile))]

@@ -94,17 +94,21 @@ class Fma(wiring.Component):
         distance = Signal(signed(len(product_top) + 1))
         m.d.comb += [
             product_top.eq(exponent["a"] + exponent["b"] + offset),
-            distance.eq(product_top - exponent["c"]),
+            distance.eq(exponent["a"] + exponent["b"] + offset - exponent["c"]),  # not by way of product_top: shorter
         ]
         c_on_top = (distance < 0) | product_zero
         opposite = inf["c"] & (product_sign ^ sign["c"]) & ~nan["a"] & ~nan["b"]
         invalid = product_inf & (product_zero | opposite)
-        aligned, sticky = self._shift_right(m, significand["c"], Mux(c_on_top, 0, distance[:-1]))
+        unshifted = Cat(Const(0, self.guard_bits + PRODUCT_BITS + GAP_BITS), significand["c"])
+        shifted, fell_off = self._shift_right(m, unshifted, distance[:-1])
+        aligned = Signal(len(unshifted))
+        m.d.comb += aligned.eq(Mux(c_on_top, unshifted, shifted))
         return {
             "product": product,
             "aligned": aligned,
-            "c_sticky": sticky,
+            "c_sticky": fell_off & ~c_on_top,
             "top": Mux(c_on_top, exponent["c"], product_top),
+            "limit": Mux(c_on_top, exponent["c"] - 1, product_top - 1)[: len(product_top)],
             "product_sign": product_sign,
             "c_sign": sign["c"],
             "nan": nan["a"] | nan["b"] | nan["c"] | invalid,
@@ -113,45 +117,42 @@ class Fma(wiring.Component):
             "invalid": invalid,
         }
 
-    def _shift_right(self, m: Module, significand: Value, distance: Value) -> tuple[Value, Value]:
-        """``significand`` at the top of the window, ``distance`` to the right, and whether anything fell off."""
-        width = self.guard_bits + PRODUCT_BITS + GAP_BITS + len(significand)
-        places = Signal(range(width + 1))
-        shifted = Signal(width + len(significand))
-        m.d.comb += [
-            places.eq(Mux(distance < width, distance, width)),
-            shifted.eq(Cat(Const(0, width), significand) >> places),
-        ]
-        return shifted[len(significand) :], shifted[: len(significand)].any()
+    def _shift_right(self, m: Module, window: Value, distance: Value) -> tuple[Value, Value]:
+        """``window``, ``distance`` to the right, and whether anything fell off. Low digits first: they come first."""
+        width = len(window)
+        lost: list[Value] = []
+        for digit in range(len(distance)):
+            step = min(1 << digit, width)
+            shifted = Signal(width, name=f"shifted_{1 << digit}")
+            m.d.comb += shifted.eq(Mux(distance[digit], window[step:], window))
+            lost.append(distance[digit] & window[:step].any())
+            window = shifted
+        return window, Cat(lost).any()
 
     def _add(self, m: Module, s: dict[str, Value]) -> dict[str, Value]:
         width = len(s["aligned"])
         subtract = s["product_sign"] ^ s["c_sign"]
         product = Cat(Const(0, self.guard_bits), s["product"])
-        addend = Signal(width)
-        total = Signal(width + 1)
-        total_plus_one = Signal(width + 1)
+        # Both signs of a difference at once. What c lost below the window is a borrow from product - c.
+        addend = s["aligned"] ^ subtract.replicate(width)
+        carry_in = subtract & ~s["c_sticky"]
+        onto_product = Signal(width + 2)
+        from_c = Signal(signed(width + 1))
         m.d.comb += [
-            addend.eq(s["aligned"] ^ subtract.replicate(width)),
-            total.eq(product + addend),
-            total_plus_one.eq(product + addend + 1),
+            onto_product.eq(Cat(Const(1, 1), product) + Cat(carry_in, addend)),  # the lowest digit carries in
+            from_c.eq(s["aligned"] - product),
         ]
-        # Subtracting: with a carry the product is larger and product - c = total + 1, less what c lost below the window
-        # (which then is a borrow, and the sticky bit stays). Without, c is larger or equal, and c - product = ~total.
-        product_larger = total[-1]
-        magnitude = Mux(~subtract, total, Mux(~product_larger, ~total, Mux(s["c_sticky"], total, total_plus_one)))
-        state = {name: s[name] for name in ("c_sticky", "top", "nan", "inf", "inf_sign", "invalid")}
+        c_larger = subtract & ~from_c[-1]
+        state = {name: s[name] for name in ("c_sticky", "top", "limit", "nan", "inf", "inf_sign", "invalid")}
         return {
             **state,
-            "magnitude": magnitude[:width],
-            "sign": Mux(subtract & product_larger, s["product_sign"], s["c_sign"]),
+            "magnitude": Mux(c_larger, from_c[:width], onto_product[1 : width + 1]),
+            "sign": Mux(subtract & ~c_larger, s["product_sign"], s["c_sign"]),
             "zero_sign": s["product_sign"] & s["c_sign"],
         }
 
     def _normalise(self, m: Module, s: dict[str, Value]) -> dict[str, Value]:
-        limit = Signal(len(s["top"]))
-        m.d.comb += limit.eq(s["top"] - 1)
-        value, places = normalise(m, s["magnitude"], limit, "norm")
+        value, places = normalise(m, s["magnitude"], s["limit"], "norm")
         keep = self.acc.precision + 2
         state = {name: s[name] for name in ("sign", "zero_sign", "nan", "inf", "inf_sign", "invalid")}
         return {

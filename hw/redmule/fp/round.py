@@ -50,23 +50,28 @@ def normalise(m: Module, value: Value, limit: Value, name: str) -> tuple[Signal,
     first one then stops at whichever comes first.
     """
     width = len(value)
-    steps = [1 << i for i in reversed(range((width - 1).bit_length()))]
     marker = Signal(width, name=f"{name}_marker")
     with m.If(limit < width):
         m.d.comb += marker.eq(Const(1 << (width - 1), width) >> limit)
-    scan, shifted, places = value | marker, value, []
-    for step in steps:
-        take = Signal(name=f"{name}_by{step}")
-        next_scan = Signal(width, name=f"{name}_scan{step}")
-        next_shifted = Signal(width, name=f"{name}_shift{step}")
-        m.d.comb += [
-            take.eq(~scan[width - step :].any()),
-            next_scan.eq(Mux(take, Cat(Const(0, step), scan[: width - step]), scan)),
-            next_shifted.eq(Mux(take, Cat(Const(0, step), shifted[: width - step]), shifted)),
-        ]
-        scan, shifted = next_scan, next_shifted
-        places.append(take)
-    return shifted, Cat(reversed(places))
+    _, places = leading_zeros(value | marker)
+    shifted = value
+    for digit in reversed(range(len(places))):
+        step = min(1 << digit, width)
+        after = Signal(width, name=f"{name}_by{1 << digit}")
+        m.d.comb += after.eq(Mux(places[digit], Cat(Const(0, step), shifted[: width - step]), shifted))
+        shifted = after
+    return shifted, places
+
+
+def leading_zeros(value: Value) -> tuple[Value, Value]:
+    """Whether ``value`` is zero, and the number of zeros above its first one (undefined if there is none)."""
+    if len(value) == 1:
+        return ~value, Const(0, 0)
+    low = 1 << (len(value) - 1).bit_length() - 1
+    upper, lower = value[-low:], value[:-low]
+    empty, count = leading_zeros(upper)
+    rest_empty, rest = leading_zeros(lower)
+    return empty & rest_empty, Cat(Mux(empty, rest, count)[: len(count)], empty)
 
 
 def round_nearest_even(
