@@ -5,9 +5,10 @@
 static inline float load_f16(const uint16_t *x) { return tdco_h2f(*x); }
 static inline float load_f32(const float *x) { return *x; }
 
+/* A block of at most n elements stays as it is. */
 static void keep(const float *master, float *new_master, uint16_t *shadow, uint32_t n)
 {
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < n && i < TDCO_BLOCK; i++) {
         new_master[i] = master[i];
         shadow[i] = tdco_f2h(master[i]);
     }
@@ -32,20 +33,20 @@ static void keep(const float *master, float *new_master, uint16_t *shadow, uint3
     void tdco_sgd_##format(const tdco_args *args, uint32_t core, uint32_t cores)                                       \
     {                                                                                                                  \
         const uint32_t elements = args->i[0];                                                                          \
-        const float *master = args->p[0], rate = args->f[0];                                                           \
-        const type *grad = args->p[1];                                                                                 \
-        const int32_t ok = *(const int32_t *)args->p[2];                                                               \
-        float *new_master = args->p[3];                                                                                \
-        uint16_t *shadow = args->p[4];                                                                                 \
-        for (uint32_t at = core * TDCO_BLOCK; at < elements; at += cores * TDCO_BLOCK) {                               \
-            const uint32_t n = elements - at;                                                                          \
-            if (!ok)                                                                                                   \
-                keep(master + at, new_master + at, shadow + at, n < TDCO_BLOCK ? n : TDCO_BLOCK);                      \
-            else if (n >= TDCO_BLOCK)                                                                                  \
-                step_##format(master + at, grad + at, rate, new_master + at, shadow + at, TDCO_BLOCK);                 \
-            else                                                                                                       \
-                step_##format(master + at, grad + at, rate, new_master + at, shadow + at, n);                          \
+        const float *const master = args->p[0], rate = args->f[0];                                                     \
+        const type *const grad = args->p[1];                                                                           \
+        float *const new_master = args->p[3];                                                                          \
+        uint16_t *const shadow = args->p[4];                                                                           \
+        uint32_t at = core * TDCO_BLOCK;                                                                               \
+        if (!*(const int32_t *)args->p[2]) {                                                                           \
+            for (; at < elements; at += cores * TDCO_BLOCK)                                                            \
+                keep(master + at, new_master + at, shadow + at, elements - at);                                        \
+            return;                                                                                                    \
         }                                                                                                              \
+        for (; at + TDCO_BLOCK <= elements; at += cores * TDCO_BLOCK)                                                  \
+            step_##format(master + at, grad + at, rate, new_master + at, shadow + at, TDCO_BLOCK);                     \
+        if (at < elements)                                                                                             \
+            step_##format(master + at, grad + at, rate, new_master + at, shadow + at, elements - at);                  \
     }
 
 SGD(f16, uint16_t)
