@@ -10,12 +10,15 @@ import numpy as np
 from .errors import TdcoError
 from .ir import Builder, Graph, Node, TensorType, prune, verify
 from .ops import get_op
+from .optimizer import MASTER, Update, apply, begin, parse
 
 LEARNING_RATE = 0.01
 LOSS_SCALE = 512.0
 """The gradient of the loss that backpropagation starts from; the update divides it out again in fp32."""
 
-LOSS, LABEL, MASTER = "loss", "label", ".master"
+LOSS, LABEL, TARGET = "loss", "label", "target"
+LOSSES = ("cross_entropy", "mse", "reconstruction")
+"""Of the model's output: with a class per sample, with a tensor of its shape, with the model's own input."""
 
 
 def parameters(graph: Graph) -> dict[str, TensorType]:
@@ -34,39 +37,58 @@ def training_graph(
     loss: str = "cross_entropy",
     lr: float = LEARNING_RATE,
     loss_scale: float = LOSS_SCALE,
+    optimizer: str = "sgd",
+    accumulate: int = 1,
 ) -> Graph:
-    """One SGD step on ``forward``, whose only output is the logits [B,C].
+    """One step of training on ``forward``, whose only output is what ``loss`` (one of ``LOSSES``) judges.
 
-    Every trained ``w`` becomes state twice: ``w`` (fp16, what the forward pass reads) and ``w.master`` (fp32, what SGD
-    changes). Inputs gain ``label`` [B], outputs are ``loss`` [1] and the logits. Nothing is emitted for branches
-    without a trained tensor. Each update stands right behind the tensor's gradient and the last reader of its
-    old value.
+    Every trained ``w`` becomes state twice: ``w`` (fp16, what the forward pass reads) and ``w.master`` (fp32, what the
+    optimizer changes, beside slots of its own). Inputs gain ``label`` [B] or ``target``, outputs are ``loss`` [1] and
+    the model's. Nothing is emitted for branches without a trained tensor. Each update stands right behind the tensor's
+    gradient and the last reader of its old value. ``optimizer`` as ``optimizer.parse`` takes
+    it; ``accumulate``: an update every so many steps, with their mean gradient.
 
     Raises:
         TdcoError: an unknown loss or parameter, an operator on the way without gradient, or a trained tensor that
             the loss does not depend on.
     """
-    if loss != "cross_entropy":
-        raise TdcoError(f"loss {loss!r} is not supported", hint="supported: cross_entropy")
-    if len(forward.outputs) != 1:
-        raise TdcoError(f"the model has {len(forward.outputs)} outputs", forward.name, "return the logits alone")
     _require_parameters(forward, trainable)
-    (logits,) = forward.outputs
+    if accumulate < 1:
+        raise TdcoError(f"cannot accumulate {accumulate} gradients", hint="at least 1")
     b = Builder(_with_state(forward, trainable))
-    label = b.input(LABEL, TensorType(b.type(logits).shape[:-1], "i32"), LABEL)
-    value = b.add("SoftmaxCrossEntropyLoss", [logits, label], {}, [LOSS, "log_prob"], LOSS)[0]
+    (y,) = b.outputs
+    value = _add_loss(b, loss, y)
     grads = _backpropagate(b, value, trainable, loss_scale)
-    b.outputs = [value, logits]
+    b.outputs = [value, y]
+    update = Update(parse(optimizer), lr, loss_scale, accumulate)
     step, last_use = b.nodes, _last_uses(b.nodes)
+    b.nodes = []
+    count = begin(b, update)
+    prologue = b.nodes
     behind: dict[int, list[Node]] = {}
     for name in trainable:
         if name not in grads:
             raise TdcoError("the loss does not depend on it", f"parameter {name}", "leave it out of the strategy")
         b.nodes = []
-        _update(b, name, grads[name], lr, loss_scale)
+        apply(b, update, name, grads[name], count)
         behind.setdefault(max(last_use[name], last_use[grads[name]]), []).extend(b.nodes)
-    b.nodes = [n for index, node in enumerate(step) for n in (node, *behind.get(index, ()))]
+    b.nodes = [*prologue, *(n for index, node in enumerate(step) for n in (node, *behind.get(index, ())))]
     return verify(prune(b.graph()))
+
+
+def _add_loss(b: Builder, loss: str, y: str) -> str:
+    """Emits the loss of the model's output ``y``; returns its name."""
+    if loss not in LOSSES:
+        raise TdcoError(f"loss {loss!r} is not supported", hint="supported: " + ", ".join(LOSSES))
+    if loss == "cross_entropy":
+        label = b.input(LABEL, TensorType(b.type(y).shape[:-1], "i32"), LABEL)
+        return b.add("SoftmaxCrossEntropyLoss", [y, label], {}, [LOSS, "log_prob"], LOSS)[0]
+    if loss == "mse":
+        return b.add1("MSELoss", [y, b.input(TARGET, b.type(y), TARGET)], {}, LOSS, LOSS)
+    (x,) = b.inputs
+    if b.type(x) != b.type(y):
+        raise TdcoError(f"its output is {b.type(y)}, its input {b.type(x)}", "loss reconstruction", "both must agree")
+    return b.add1("MSELoss", [y, x], {}, LOSS, LOSS)
 
 
 def _require_parameters(forward: Graph, trainable: Sequence[str]) -> None:
@@ -119,15 +141,6 @@ def _gradients(b: Builder, node: Node, dys: Sequence[str | None], wanted: Sequen
         return grad(b, node, dys, wanted)
     except TdcoError as e:
         raise TdcoError(e.what, e.where or where, e.hint or hint) from None
-
-
-def _update(b: Builder, name: str, grad: str, lr: float, loss_scale: float) -> None:
-    """SGD on the master copy, skipped for this tensor alone if its gradient is not finite."""
-    master = name + MASTER
-    ok = b.add1("Finite", [grad], name=f"{name}.ok", source=name)
-    attrs = {"lr": lr, "loss_scale": loss_scale}
-    new_master, new = b.add("SGD", [master, grad, ok], attrs, [f"{master}.new", f"{name}.new"], name)
-    b.updates[master], b.updates[name] = new_master, new
 
 
 def _last_uses(nodes: Sequence[Node]) -> dict[str, int]:

@@ -54,21 +54,25 @@ def compile_model(
     batch: int | None = None,
     lr: float | None = None,
     predict: Predictor | None = None,
+    loss: str | None = None,
+    optimizer: str = "sgd",
+    accumulate: int = 1,
 ) -> dict[str, Any]:
     """Compiles one step of ``model`` under ``strategy`` for ``cfg`` into OUT; returns the document of program.json.
 
     OUT also holds the graph after every pass (``dump/NN_pass.txt``) and the model itself, as the reference that
-    runs are compared with. ``batch`` overrides the example input's; ``lr`` the strategy's learning rate;
-    ``predict`` gives a job's engine cycles, by default the closed formula.
+    runs are compared with. ``batch`` overrides the example input's, ``lr`` the optimizer's learning rate, ``loss``
+    the model's; an update comes every ``accumulate`` steps. ``predict`` gives a job's engine cycles, by default the
+    closed formula.
 
     Raises:
         TdcoError: the model cannot be exported, imported, differentiated, tiled or placed in memory.
     """
     dumps: dict[str, str] = {}
     forward = _run_passes(forward_graph(model, batch), "import", FORWARD_PASSES, dumps)
-    training = resolve(strategy, forward)
+    training = resolve(strategy, forward, lr, loss or model.loss, optimizer, accumulate)
     forward = prepare(forward, training)
-    step = build_step(forward, training, lr)
+    step = build_step(forward, training)
     step = _run_passes(step, "autodiff", STEP_PASSES, dumps)
     graph, layout = assign_layout(step)
     dumps[f"{len(dumps):02}_layout.txt"] = str(verify(graph))
@@ -77,7 +81,6 @@ def compile_model(
     trainable = {name: parameters(forward)[name].size for name in training.trainable}
     meta = {
         **asdict(training),
-        "lr": lr or training.lr,
         "trainable": trainable,
         "parameters": sum(t.size for n, t in parameters(forward).items() if n not in added),
         "copies_inserted": list(layout.copies),
@@ -86,35 +89,52 @@ def compile_model(
     return write_program(out_dir, graph, layout, schedule, memory, cfg, meta, dumps, _reference(model, batch))
 
 
-def build_step(forward: Graph, training: Training, lr: float | None = None) -> Graph:
+def build_step(forward: Graph, training: Training) -> Graph:
     """The graph of one step: training, or the forward pass alone where nothing is trained."""
     if not training.trainable:
         return inference_graph(forward)
-    return training_graph(forward, training.trainable, training.loss, lr or training.lr, training.loss_scale)
+    return training_graph(
+        forward,
+        training.trainable,
+        training.loss,
+        training.lr,
+        training.loss_scale,
+        training.optimizer,
+        training.accumulate,
+    )
 
 
 def reference_steps(
-    out_dir: Path, train: Mapping[str, Any], images: np.ndarray, labels: np.ndarray
+    out_dir: Path, train: Mapping[str, Any], inputs: Mapping[str, np.ndarray]
 ) -> tuple[list[float], dict[str, np.ndarray]]:
     """Losses and updates (new - old, by parameter) of the compiled model's steps in fp32.
 
-    By torch where the model came from PyTorch, else by the operators' own ``eval``. ``images`` [N, *input shape],
-    ``labels`` [N,B]; ``train`` is that key of program.json.
+    By torch where the model came from PyTorch, else by the operators' own ``eval``. ``inputs``: what the program is
+    fed, an entry per step, the model's input first; ``train`` is that key of program.json.
     """
-    images = images.astype(np.float32)
+    inputs = {n: a.astype(np.float32) if a.dtype.kind == "f" else a for n, a in inputs.items()}
+    images, *labels = inputs.values()
+    training = from_document(train)
     if (out_dir / MODEL_PT2).exists():
         module = load_module(out_dir)
-        training = from_document(train)
-        adapters = training.adapters
-        old = {n: p.detach().numpy() for n, p in module.named_parameters()} | adapter_start(module, adapters)
-        losses, new = torch_steps(module, training.trainable, images, labels, training.lr, adapters=adapters)
+        old = {n: p.detach().numpy() for n, p in module.named_parameters()} | adapter_start(module, training.adapters)
+        losses, new = torch_steps(
+            module,
+            training.trainable,
+            images,
+            labels[0] if labels else images,
+            training.lr,
+            adapters=training.adapters,
+            optimizer=training.optimizer,
+            accumulate=training.accumulate,
+            loss=training.loss,
+        )
     else:
         model = zoo.load(str(out_dir / MODEL_ONNX))
-        forward = _run_passes(forward_graph(model, len(labels[0])), "import", FORWARD_PASSES, {})
-        training = resolve(train["strategy"], forward)
-        step = build_step(prepare(forward, training), training, train["lr"])
+        forward = _run_passes(forward_graph(model, len(images[0])), "import", FORWARD_PASSES, {})
+        step = build_step(prepare(forward, training), training)
         old = {n: step.values[n].as_user(np.asarray(v, np.float32)) for n, v in step.state.items()}
-        losses, new = graph_steps(step, images, labels)
+        losses, new = graph_steps(step, inputs)
     return losses, {n: v - old[n] for n, v in new.items()}
 
 

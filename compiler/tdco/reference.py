@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .autodiff import LEARNING_RATE, LOSS, MASTER
+from .autodiff import LEARNING_RATE, LOSS
 from .ir import Graph, evaluate
+from .optimizer import BETA1, BETA2, EPSILON, MASTER, Optimizer, parse
 from .strategies.adapters import Adapter, initial
 
 Updates = dict[str, np.ndarray]
@@ -26,13 +27,18 @@ def torch_steps(
     labels: np.ndarray,
     lr: float = LEARNING_RATE,
     dtype: torch.dtype = torch.float32,
+    *,
     adapters: Sequence[Adapter] = (),
     start: Mapping[str, np.ndarray] | None = None,
+    optimizer: str = "sgd",
+    accumulate: int = 1,
+    loss: str = "cross_entropy",
 ) -> tuple[list[float], dict[str, np.ndarray]]:
-    """One SGD step per entry of ``labels``, [N] or with a batch [N,B]; ``images`` has the same leading dimensions.
+    """One step per entry of ``labels``, [N] or with a batch [N,B]; ``images`` has the same leading dimensions.
 
-    ``trainable`` may name tensors of ``adapters``; ``start`` replaces tensors before the first step. Returns the losses
-    and the trained tensors afterwards; ``module`` is left as it was.
+    ``trainable`` may name tensors of ``adapters``; ``start`` replaces tensors before the first step; for the loss
+    "mse" ``labels`` are the targets, for "reconstruction" they are not used. Returns the losses and the trained tensors
+    afterwards; ``module`` is left as it was.
     """
     if labels.ndim == 1:
         images, labels = images[:, None], labels[:, None]
@@ -40,20 +46,32 @@ def torch_steps(
     tensors |= {
         n: torch.tensor(v, dtype=dtype) for n, v in {**adapter_start(module, adapters), **(start or {})}.items()
     }
+    trained = {n: tensors[n].requires_grad_() for n in trainable}
+    stepper = _torch_optimizer(parse(optimizer), list(trained.values()), lr)
     extra = {name for adapter in adapters for name in adapter.names}
     losses = []
-    for image, label in zip(images, labels, strict=True):
-        trained = {n: tensors[n].requires_grad_() for n in trainable}
+    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
         effective = {n: t for n, t in tensors.items() if n not in extra}
         for adapter in adapters:
             effective |= _adapted(adapter, tensors)
-        logits = torch.func.functional_call(module, effective, (torch.tensor(image, dtype=dtype),))
-        loss = nn.functional.cross_entropy(logits, torch.tensor(label, dtype=torch.int64))
-        grads = torch.autograd.grad(loss, list(trained.values()))
-        for (name, value), grad in zip(trained.items(), grads, strict=True):
-            tensors[name] = value.detach() - lr * grad
-        losses.append(loss.item())
-    return losses, {n: tensors[n].detach().numpy() for n in trainable}
+        x = torch.tensor(image, dtype=dtype)
+        y = torch.func.functional_call(module, effective, (x,))
+        if loss == "cross_entropy":
+            value = nn.functional.cross_entropy(y, torch.tensor(label, dtype=torch.int64))
+        else:
+            value = nn.functional.mse_loss(y, x if loss == "reconstruction" else torch.tensor(label, dtype=dtype))
+        (value / accumulate).backward()
+        if (index + 1) % accumulate == 0:
+            stepper.step()
+            stepper.zero_grad()
+        losses.append(value.item())
+    return losses, {n: t.detach().numpy() for n, t in trained.items()}
+
+
+def _torch_optimizer(optimizer: Optimizer, tensors: list[Tensor], lr: float) -> torch.optim.Optimizer:
+    if optimizer.kind == "adamw":
+        return torch.optim.AdamW(tensors, lr, (BETA1, BETA2), EPSILON, optimizer.factor)
+    return torch.optim.SGD(tensors, lr, optimizer.factor)
 
 
 def adapter_start(module: nn.Module, adapters: Sequence[Adapter]) -> dict[str, np.ndarray]:
@@ -71,16 +89,15 @@ def _adapted(adapter: Adapter, tensors: Mapping[str, Tensor]) -> dict[str, Tenso
     return result
 
 
-def graph_steps(step: Graph, images: np.ndarray, labels: np.ndarray) -> tuple[list[float], dict[str, np.ndarray]]:
+def graph_steps(step: Graph, inputs: Mapping[str, np.ndarray]) -> tuple[list[float], dict[str, np.ndarray]]:
     """As ``torch_steps``, by float32 ``evaluate`` of a training graph: the reference where there is no PyTorch module.
 
-    ``images`` [N, *input shape], ``labels`` [N,B].
+    ``inputs`` has an entry per step for each of the graph's inputs, in their names or at least in their order.
     """
-    image_name, label_name = step.inputs
-    state = {n: np.asarray(v, np.float32) for n, v in step.state.items()}
+    state = {n: np.asarray(v, np.float32) if v.dtype.kind == "f" else v for n, v in step.state.items()}
     losses = []
-    for image, label in zip(images, labels, strict=True):
-        env = evaluate(step, {**state, image_name: image, label_name: label})
+    for feeds in zip(*inputs.values(), strict=True):
+        env = evaluate(step, {**state, **dict(zip(step.inputs, feeds, strict=True))})
         state = {name: env[new] for name, new in step.updates.items()}
         losses.append(float(env[LOSS].item()))
     return losses, {n.removesuffix(MASTER): step.values[n].as_user(v) for n, v in state.items() if n.endswith(MASTER)}

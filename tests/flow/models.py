@@ -73,6 +73,17 @@ def plain_matrix() -> tuple[nn.Module, Tensor]:
     return PlainMatrix(), torch.randn(3, 6)
 
 
+def smooth_mlp() -> tuple[nn.Module, Tensor]:
+    """Without a ReLU, whose kink fp16 may pass on the other side than fp32."""
+    torch.manual_seed(6)
+    return nn.Sequential(nn.Linear(64, 32), nn.GELU(), nn.Linear(32, 10)), torch.randn(4, 64)
+
+
+def autoencoder() -> tuple[nn.Module, Tensor]:
+    torch.manual_seed(5)
+    return nn.Sequential(nn.Linear(16, 6), nn.ReLU(), nn.Linear(6, 16)), torch.randn(3, 16)
+
+
 def norm_only() -> tuple[nn.Module, Tensor]:
     """Has no GEMM at all."""
     return nn.LayerNorm(10), torch.randn(2, 10)

@@ -35,11 +35,16 @@ def digit_inputs(out: Path, steps: int = 1) -> dict[str, np.ndarray]:
     return {image["name"]: digits.train_images[:steps, None], label["name"]: digits.train_labels[:steps, None]}
 
 
-def noise_inputs(out: Path) -> dict[str, np.ndarray]:
+def noise_inputs(out: Path, steps: int = 1) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
-    image, label = document(out)["inputs"]
-    x = rng.standard_normal((1, *image["shape"])).astype(np.float16)
-    return {image["name"]: x, label["name"]: rng.integers(0, 10, (1, *label["shape"])).astype(np.int32)}
+    inputs: dict[str, np.ndarray] = {}
+    for spec in document(out)["inputs"]:
+        shape = (steps, *spec["shape"])
+        labels = spec["dtype"] == "i32"
+        inputs[spec["name"]] = (
+            rng.integers(0, 10, shape).astype(np.int32) if labels else rng.standard_normal(shape).astype(np.float16)
+        )
+    return inputs
 
 
 def run(out: Path, inputs: dict[str, np.ndarray]) -> RunResult:
@@ -50,8 +55,7 @@ def update_error(out: Path, inputs: dict[str, np.ndarray], result: RunResult) ->
     before = tensors.initial_state(out)
     masters = [s for s in document(out)["state"] if s["name"].endswith(".master")]
     got = {s["source"]: result.state[s["name"]] - before[s["name"]] for s in masters}
-    image, label = inputs.values()
-    return compare_updates(got, reference_steps(out, document(out)["train"], image, label)[1])
+    return compare_updates(got, reference_steps(out, document(out)["train"], inputs)[1])
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +109,37 @@ def test_three_lora_steps_are_torchs_within_fp16(tmp_path: Path, strategy: str, 
     assert error.max_rel_error <= 0.02 and error.cosine >= 0.999
     moved = [t for t in error.tensors if t.name.endswith(".lora_a")]
     assert moved and all(t.relative <= 0.10 or t.small for t in error.tensors), error.tensors
+
+
+@pytest.mark.parametrize("optimizer", ["momentum=0.9", "adamw"])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_optimizers_on_the_device(tmp_path: Path, optimizer: str, accumulate: int) -> None:
+    out = tmp_path / "out"
+    compile_model(zoo.load(f"{MODELS}:smooth_mlp"), "full", CFG, out, optimizer=optimizer, accumulate=accumulate)
+    inputs = noise_inputs(out, 4)
+    error = update_error(out, inputs, run(out, inputs))
+    assert error.max_rel_error <= 0.02 and error.cosine >= 0.999
+
+
+@pytest.mark.parametrize("loss", ["mse", "reconstruction"])
+def test_other_losses_on_the_device(tmp_path: Path, loss: str) -> None:
+    out = tmp_path / "out"
+    compile_model(zoo.load(f"{MODELS}:autoencoder"), "full", CFG, out, loss=loss)
+    inputs = noise_inputs(out)
+    error = update_error(out, inputs, run(out, inputs))
+    assert error.max_rel_error <= 0.02 and error.cosine >= 0.999
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["lp", "ft1", "ft2", "lora1", "lora2"])
+def test_batches_of_cct2(tmp_path: Path, strategy: str) -> None:
+    out, cfg = tmp_path / "out", replace(CFG, l2_bytes=4 << 20)
+    compile_model(zoo.load("zoo:cct2"), strategy, cfg, out, batch=3)
+    digits = data.load("digits", 30)
+    image, label = document(out)["inputs"]
+    inputs = {image["name"]: digits.train_images[None, :3], label["name"]: digits.train_labels[None, :3]}
+    error = update_error(out, inputs, host.run(out, golden.build(cfg), inputs=inputs))
+    assert error.max_rel_error <= 0.02 and error.cosine >= 0.999
 
 
 @pytest.mark.slow

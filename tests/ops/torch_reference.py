@@ -63,6 +63,7 @@ TORCH: dict[str, Callable[[Tensors, Attrs], Tensors]] = {
     "Gelu": lambda i, a: [F.gelu(i[0])],
     "Gemm": lambda i, a: [i[0] @ i[1] + i[2]],
     "LayerNormalization": layer_norm,
+    "MSELoss": lambda i, a: [F.mse_loss(i[0], i[1]).reshape(1)],
     "MatMul": lambda i, a: [i[0] @ i[1]],
     "MaxPool": max_pool,
     "Mul": lambda i, a: [i[0] * i[1]],

@@ -134,8 +134,9 @@ def test_the_reference_of_runs_agrees_with_lora_modules() -> None:
     start |= {n: rng.normal(0, 0.1, start[n].shape).astype(np.float32) for a in training.adapters for n in a.b}
     x = model.example.numpy()[None]
     losses, new = reference.torch_steps(
-        model.module, training.trainable, x, np.array([[3]]), 1.0, torch.float64, training.adapters, start
-    )
+        model.module, training.trainable, x, np.array([[3]]), 1.0, torch.float64,
+        adapters=training.adapters, start=start,
+    )  # fmt: skip
     module = adapted(model.module, training, {n: v.astype(np.float64) for n, v in start.items()})
     loss = nn.functional.cross_entropy(module(model.example.double()), torch.tensor([3]))
     loss.backward()

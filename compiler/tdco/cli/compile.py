@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from tdco_sim.soc.firmware import write_firmware
 from tdco_spec import HwConfig, get_config
 
 from .. import zoo
+from ..autodiff import LOSSES
+from ..optimizer import FORMS
 from ..pipeline import compile_model
 from ._console import console, json_command, key_values
 
@@ -44,7 +47,17 @@ def build_firmware(out: Path, cfg: HwConfig) -> dict[str, Any]:
 @click.option("--hw-config", "-c", "config", required=True, help="A configuration of `tdco hw list`.")
 @click.option("--out", "-o", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder to write.")
 @click.option("--batch", type=click.IntRange(min=1), help="Samples per step; default as in the model's example input.")
-@click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="Learning rate of SGD.")
+@click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="Learning rate; default 0.01, adamw 0.001.")
+@click.option("--optimizer", default="sgd", show_default=True, help=f"{FORMS}.")
+@click.option(
+    "--accumulate",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Steps whose gradients make an update.",
+)
+@click.option("--loss", type=click.Choice(LOSSES), help="Default: the model's; cross_entropy for your own.")
+@click.option("--l2-bytes", type=click.IntRange(min=1), help="Another size of L2 than the configuration's.")
 @click.option("--fresh", is_flag=True, help="Zoo models: fresh weights instead of the shipped checkpoint.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of fresh weights.")
 @click.option("--firmware/--no-firmware", default=True, show_default=True, help="Build OUT/firmware.elf for the cores.")
@@ -56,6 +69,10 @@ def compile_(
     out: Path,
     batch: int | None,
     lr: float | None,
+    optimizer: str,
+    accumulate: int,
+    loss: str | None,
+    l2_bytes: int | None,
     fresh: bool,
     seed: int,
     firmware: bool,
@@ -63,7 +80,10 @@ def compile_(
     """Compiles MODEL (zoo:cct2, file.py:function, model.onnx) into a training step."""
     start = time.perf_counter()
     with console.status(f"compiling {model}"):
-        document = compile_model(zoo.load(model, not fresh, seed), strategy, get_config(config), out, batch, lr)
+        cfg = get_config(config)
+        cfg = replace(cfg, l2_bytes=l2_bytes) if l2_bytes else cfg
+        options: dict[str, Any] = {"loss": loss, "optimizer": optimizer, "accumulate": accumulate}
+        document = compile_model(zoo.load(model, not fresh, seed), strategy, cfg, out, batch, lr, **options)
     seconds = round(time.perf_counter() - start, 2)
     stats, train = document["stats"], document["train"]
     return {
@@ -76,5 +96,5 @@ def compile_(
         "trainable": sum(train["trainable"].values()),
         **{k: v for k, v in stats.items() if k != "dma_bytes"},
         "copies_inserted": train["copies_inserted"],
-        "firmware": build_firmware(out, get_config(config)) if firmware else None,
+        "firmware": build_firmware(out, cfg) if firmware else None,
     }

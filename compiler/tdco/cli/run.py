@@ -117,8 +117,8 @@ def compare_with_reference(
     document: Document, updates: dict[str, np.ndarray], out: Path, inputs: dict[str, np.ndarray]
 ) -> UpdateError:
     """The distance of the run's updates to the reference's."""
-    image, label = (inputs[i["name"]] for i in document["inputs"])
-    return compare_updates(updates, reference_steps(out, document["train"], image, label)[1])
+    ordered = {i["name"]: inputs[i["name"]] for i in document["inputs"]}
+    return compare_updates(updates, reference_steps(out, document["train"], ordered)[1])
 
 
 def _show(result: dict[str, Any]) -> None:

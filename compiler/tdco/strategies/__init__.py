@@ -16,12 +16,17 @@ from typing import Any
 from ..autodiff import LEARNING_RATE, LOSS_SCALE, parameters
 from ..errors import TdcoError
 from ..ir import Graph
+from ..optimizer import parse
 from .adapters import Adapter, attach, find_adapters
 
 
 @dataclass(frozen=True)
 class Training:
-    """What a strategy asks of a model. No ``trainable``: inference alone. Adapters' tensors are among ``trainable``."""
+    """What a strategy asks of a model, and how a step goes about it.
+
+    No ``trainable``: inference alone. Adapters' tensors are among ``trainable``. ``optimizer`` as ``optimizer.parse``
+    takes it; ``accumulate``: an update every so many steps.
+    """
 
     strategy: str
     trainable: tuple[str, ...]
@@ -29,6 +34,8 @@ class Training:
     loss_scale: float = LOSS_SCALE
     loss: str = "cross_entropy"
     adapters: tuple[Adapter, ...] = ()
+    optimizer: str = "sgd"
+    accumulate: int = 1
 
 
 @dataclass(frozen=True)
@@ -61,8 +68,17 @@ def all_methods() -> dict[str, Method]:
     return table
 
 
-def resolve(strategy: str, graph: Graph) -> Training:
+def resolve(
+    strategy: str,
+    graph: Graph,
+    lr: float | None = None,
+    loss: str = "cross_entropy",
+    optimizer: str = "sgd",
+    accumulate: int = 1,
+) -> Training:
     """The training of ``graph``, a forward graph, that ``strategy`` (``ft1``, ``train:fc*``, ...) means.
+
+    ``lr``: by default the optimizer's.
 
     Raises:
         TdcoError: an unknown strategy, or one that does not fit the model.
@@ -78,7 +94,8 @@ def resolve(strategy: str, graph: Graph) -> Training:
     except TdcoError as e:
         raise TdcoError(e.what, e.where or f"strategy {strategy} on model {graph.name}", e.hint) from None
     trainable = (*choice.trainable, *(name for adapter in adapters for name in adapter.names))
-    return Training(strategy, trainable, adapters=adapters)
+    rate = lr or parse(optimizer).learning_rate
+    return Training(strategy, trainable, rate, LOSS_SCALE, loss, adapters, optimizer, accumulate)
 
 
 def prepare(graph: Graph, training: Training) -> Graph:

@@ -24,12 +24,16 @@ FORMS = "MODEL is zoo:NAME, file.py:function or model.onnx"
 
 @dataclass(frozen=True)
 class Model:
-    """A model in the form it was given: a PyTorch ``module`` with an ``example`` input, or an ``onnx`` model."""
+    """A model in the form it was given: a PyTorch ``module`` with an ``example`` input, or an ``onnx`` model.
+
+    ``loss``: what its output is trained for unless the user says otherwise, one of ``autodiff.LOSSES``.
+    """
 
     name: str
     module: nn.Module | None = None
     example: Tensor | None = None
     onnx: onnx.ModelProto | None = None
+    loss: str = "cross_entropy"
 
 
 def load(spec: str, pretrained: bool = True, seed: int = 0) -> Model:
