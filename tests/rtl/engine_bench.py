@@ -356,7 +356,12 @@ async def control(dut: Any) -> None:
     assert await bench.read("FINISHED") == CFG.queue_jobs
     assert await bench.read("RUNNING_JOB") == CFG.queue_jobs - 1
     bench.errors["mismatch"] += int((bench.arena.data != memory).sum())
-    await bench.submit(make_job(bench.rng, bench.arena, (3, 3, 40), 0, "large"))
+    job = make_job(bench.rng, bench.arena, (3, 3, 40), 0)
+    for operand in (job.x, job.w):
+        bench.arena.store(
+            operand, np.full(operand.shape, 0x5BFF, np.uint16)
+        )  # nearly 256: the second product overflows
+    await bench.submit(job)
     await bench.wait_for(CFG.queue_jobs + 1)
     flags = await bench.read("FLAGS")
     assert flags & STATUS_FLAGS["OVERFLOW"] and flags & STATUS_FLAGS["NONFINITE"], flags

@@ -3,6 +3,7 @@
 import os
 import time
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ COVERED = 0.95
 """Part of the possible combinations of three dimensions that a long campaign must hit."""
 
 
+@cache
 def library(cfg: HwConfig) -> Path:
     return build_stress(redmule.verilog.emit(cfg), cfg)
 
