@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -55,25 +55,31 @@ def training_graph(
     _require_parameters(forward, trainable)
     if accumulate < 1:
         raise TdcoError(f"cannot accumulate {accumulate} gradients", hint="at least 1")
-    b = Builder(_with_state(forward, trainable))
+    b = Builder(with_state(forward, trainable))
     (y,) = b.outputs
     value = _add_loss(b, loss, y)
     grads = _backpropagate(b, value, trainable, loss_scale)
     b.outputs = [value, y]
+    for name in trainable:
+        if name not in grads:
+            raise TdcoError("the loss does not depend on it", f"parameter {name}", "leave it out of the strategy")
     update = Update(parse(optimizer), lr, loss_scale, accumulate)
+    add_updates(b, {name: grads[name] for name in trainable}, update)
+    return verify(prune(b.graph()))
+
+
+def add_updates(b: Builder, grads: Mapping[str, str], update: Update) -> None:
+    """Puts the update of every tensor in ``grads``, name -> gradient, behind the last node that needs its old value."""
     step, last_use = b.nodes, _last_uses(b.nodes)
     b.nodes = []
     count = begin(b, update)
     prologue = b.nodes
     behind: dict[int, list[Node]] = {}
-    for name in trainable:
-        if name not in grads:
-            raise TdcoError("the loss does not depend on it", f"parameter {name}", "leave it out of the strategy")
+    for name, grad in grads.items():
         b.nodes = []
-        apply(b, update, name, grads[name], count)
-        behind.setdefault(max(last_use[name], last_use[grads[name]]), []).extend(b.nodes)
+        apply(b, update, name, grad, count)
+        behind.setdefault(max(last_use[name], last_use[grad]), []).extend(b.nodes)
     b.nodes = [*prologue, *(n for index, node in enumerate(step) for n in (node, *behind.get(index, ())))]
-    return verify(prune(b.graph()))
 
 
 def _add_loss(b: Builder, loss: str, y: str) -> str:
@@ -100,7 +106,8 @@ def _require_parameters(forward: Graph, trainable: Sequence[str]) -> None:
         raise TdcoError("no parameter is trained", forward.name, "use inference_graph, or name some")
 
 
-def _with_state(forward: Graph, trainable: Sequence[str]) -> Graph:
+def with_state(forward: Graph, trainable: Sequence[str]) -> Graph:
+    """``forward`` with the weights ``trainable`` as state, each beside its fp32 master."""
     b = Builder(replace(forward, state={n: forward.constants[n] for n in trainable}))
     for name in trainable:
         b.add_state(name + MASTER, b.constants.pop(name), "f32", name, forward.values[name].perm)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -83,12 +83,14 @@ def import_onnx(
     name: str = "",
     batch: int = 1,
     buffers: Mapping[str, np.ndarray] | None = None,
+    trained: Collection[str] = (),
 ) -> Graph:
     """The forward graph of ``model``.
 
     ``parameters`` binds graph inputs to weights (a training export), ``buffers`` to tensors that are never trained;
     initialisers are weights as well. A symbolic dimension of the one remaining input becomes ``batch``. Weights are
-    constants of the graph under their own names.
+    constants of the graph under their own names. ``trained``: the weights that a training graph, which may have several
+    inputs, is known to update.
 
     Raises:
         TdcoError: an unsupported operator or form of it (named with its node), or an ill-formed model.
@@ -99,16 +101,17 @@ def import_onnx(
     buffers = buffers or {}
     defined = {*initialisers, *weights, *buffers, *(i.name for i in graph.input)}
     nodes = sort_nodes([_parse(n) for n in graph.node], defined)
-    _warn_shared(initialisers.keys() & weights.keys(), nodes)
+    if not trained:
+        _warn_shared(initialisers.keys() & weights.keys(), nodes)
     # A model file does not say what is a weight: a single number may as well be a setting that has to be folded.
-    known = {k: v for k, v in initialisers.items() if v.size == 1 or k not in weights}
+    known = {k: v for k, v in initialisers.items() if (v.size == 1 and k not in trained) or k not in weights}
     state = Import(Builder(name=name or graph.name or "model"), known, tuple(model.opset_import))
     for k, v in weights.items():
         state.names[k] = state.builder.constant(k, v, _storage(v.dtype, k), source=k)
     for k, v in buffers.items():
         state.names[k] = state.builder.constant(k, v, _storage(v.dtype, k))
     fed = [i for i in graph.input if i.name not in {*weights, *initialisers, *buffers}]
-    if len(fed) != 1:
+    if len(fed) != 1 and not trained:
         raise TdcoError(f"has {len(fed)} inputs: {', '.join(i.name for i in fed)}", name, "give it one input tensor")
     for value in fed:
         state.names[value.name] = state.builder.input(value.name, _input_type(value, batch), value.name)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .autodiff import LOSS_SCALE
 from .errors import TdcoError
 from .onnx_import import Import, OnnxNode
 from .ops import all_ops
@@ -31,7 +32,7 @@ def lower(im: Import, node: OnnxNode) -> Results:
     """
     if node.type in LOWER:
         return LOWER[node.type](im, node)
-    if node.type in all_ops() and node.type not in INTERNAL:
+    if node.type in all_ops() and node.type not in INTERNAL and not node.type.endswith("Grad"):
         inputs = [im.tensor(i) if i else "" for i in node.inputs]
         return im.builder.add(node.type, inputs, node.attrs, [_hint(node)], node.name)
     known = sorted({*LOWER, *(n for n in all_ops() if n not in INTERNAL and not n.endswith("Grad"))})
@@ -363,6 +364,62 @@ def _max_pool(im: Import, node: OnnxNode) -> Results:
     return [_transpose(im, node, _add(im, node, "MaxPool", [x], kernel_shape=kernel, **window), TO_NCHW)]
 
 
+def _cross_entropy(im: Import, node: OnnxNode) -> Results:
+    """ONNX's outputs are the loss and, on request, log_prob. Training graphs may have log_prob alone: then it is what
+    the gradient reads."""
+    attrs = {"reduction": _text(node, "reduction", "mean"), "ignore_index": node.attrs.get("ignore_index")}
+    _require(not node.input(2), "weighs its classes")
+    inputs = [im.tensor(i) for i in node.inputs[:2]]
+    loss, log_prob = im.builder.add("SoftmaxCrossEntropyLoss", inputs, attrs, ["loss", "log_prob"], node.name)
+    if len(node.outputs) == 1 and "log_prob" in node.outputs[0]:
+        return [log_prob]
+    return [_reshape(im, node, loss, ()), log_prob] if len(node.outputs) == 1 else [loss, log_prob]
+
+
+def _cross_entropy_grad(im: Import, node: OnnxNode) -> Results:
+    """(log_prob, labels), or ONNX Runtime's (dY, log_prob, labels): starts from tdco's loss scale."""
+    *dloss, log_prob, labels = node.inputs
+    seed = float(im.value(dloss[0], "dY").reshape(())) if dloss else 1.0
+    scale = im.constant(f"{_hint(node)}.scale", np.full((1,), LOSS_SCALE * seed, np.float32))
+    return [_add(im, node, "SoftmaxCrossEntropyLossGrad", [scale, im.tensor(log_prob), im.tensor(labels)])]
+
+
+def _gelu_grad(im: Import, node: OnnxNode) -> Results:
+    return [_add(im, node, "GeluGrad", [im.tensor(i) for i in node.inputs])]
+
+
+def _softmax_grad(im: Import, node: OnnxNode) -> Results:
+    """(dY, Y) over the last axis."""
+    dy, y = (im.tensor(i) for i in node.inputs)
+    shape = im.builder.type(y).shape
+    axis = node.attrs.get("axis", -1) % len(shape)
+    _require(axis == len(shape) - 1, f"is over axis {axis} of {len(shape)}", "only the last axis is supported")
+    return [_add(im, node, "SoftmaxGrad", [dy, y])]
+
+
+def _layer_norm_grad(im: Import, node: OnnxNode) -> Results:
+    """(dY, X, scale, mean, rstd), or published graphs' (dY, X, scale, bias): the statistics are the forward node's."""
+    names = [im.tensor(i) for i in node.inputs]
+    dy, x, gamma, *rest = names
+    if len(rest) == 2:
+        stats = rest
+    else:
+        forward = (n for n in im.builder.nodes if n.op == "LayerNormalization" and n.inputs[:2] == (x, gamma))
+        found = next(forward, None)
+        _require(found is not None, "has no forward LayerNormalization of the same input")
+        assert found
+        stats = list(found.outputs[1:])
+    results = [_add(im, node, "LayerNormalizationGrad", [dy, x, gamma, *stats])]
+    if any(node.outputs[1:]):
+        results += im.builder.add("LayerNormalizationParamGrad", [dy, x, *stats], {}, [_hint(node)], node.name)
+    return results
+
+
+def _text(node: OnnxNode, name: str, default: str) -> str:
+    value = node.attrs.get(name, default)
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
 LOWER: dict[str, Lower] = {
     "Add": _binary("Add"),
     "Cast": _cast,
@@ -375,10 +432,12 @@ LOWER: dict[str, Lower] = {
     "Flatten": _flatten,
     "Gather": _gather,
     "Gelu": _gelu,
+    "GeluGrad": _gelu_grad,
     "Gemm": _gemm,
     "GlobalAveragePool": _global_mean,
     "Identity": _alias,
     "LayerNormalization": _layer_norm,
+    "LayerNormalizationGrad": _layer_norm_grad,
     "MatMul": _matmul,
     "MaxPool": _max_pool,
     "Mul": _binary("Mul"),
@@ -390,6 +449,9 @@ LOWER: dict[str, Lower] = {
     "Slice": _slice,
     "Softmax": _softmax,
     "Split": _split,
+    "SoftmaxCrossEntropyLoss": _cross_entropy,
+    "SoftmaxCrossEntropyLossGrad": _cross_entropy_grad,
+    "SoftmaxGrad": _softmax_grad,
     "Squeeze": _squeeze,
     "Sub": _sub,
     "Transpose": _onnx_transpose,

@@ -18,10 +18,12 @@ from tdco_spec import HwConfig
 from . import zoo
 from .autodiff import inference_graph, parameters, training_graph
 from .cost import Predictor
+from .errors import TdcoError
 from .files import write_program
 from .ir import Graph, prune, verify
 from .layout import assign_layout
 from .memory import plan
+from .onnx_training import import_training, is_training_graph, step_graph
 from .passes import eliminate_common, fold_constants, fuse_bias, merge_slices, sink_transposes, store_as_read
 from .reference import adapter_start, graph_steps, torch_steps
 from .strategies import Training, from_document, prepare, resolve
@@ -29,6 +31,7 @@ from .tile import choose_tiling
 from .zoo import Model, forward_graph
 
 if TYPE_CHECKING:
+    import onnx
     from torch import nn
 
 FORWARD_PASSES: tuple[Callable[[Graph], Graph], ...] = (
@@ -44,11 +47,13 @@ STEP_PASSES: tuple[Callable[[Graph], Graph], ...] = (fold_constants, merge_slice
 """On the whole step: only now is it known which weights are frozen and may be folded."""
 
 MODEL_PT2, MODEL_ONNX = "model.pt2", "model.onnx"
+GIVEN = "as given"
+"""The strategy of a training graph."""
 
 
 def compile_model(
     model: Model,
-    strategy: str,
+    strategy: str | None,
     cfg: HwConfig,
     out_dir: Path,
     batch: int | None = None,
@@ -60,6 +65,7 @@ def compile_model(
 ) -> dict[str, Any]:
     """Compiles one step of ``model`` under ``strategy`` for ``cfg`` into OUT; returns the document of program.json.
 
+    A training graph brings its own strategy, so ``strategy`` is None for it and the options of training do not apply.
     OUT also holds the graph after every pass (``dump/NN_pass.txt``) and the model itself, as the reference that
     runs are compared with. ``batch`` overrides the example input's, ``lr`` the optimizer's learning rate, ``loss``
     the model's; an update comes every ``accumulate`` steps. ``predict`` gives a job's engine cycles, by default the
@@ -69,10 +75,17 @@ def compile_model(
         TdcoError: the model cannot be exported, imported, differentiated, tiled or placed in memory.
     """
     dumps: dict[str, str] = {}
-    forward = _run_passes(forward_graph(model, batch), "import", FORWARD_PASSES, dumps)
-    training = resolve(strategy, forward, lr, loss or model.loss, optimizer, accumulate)
-    forward = prepare(forward, training)
-    step = build_step(forward, training)
+    if model.onnx is not None and is_training_graph(model.onnx):
+        if strategy:
+            raise TdcoError(f"is a training graph, strategy {strategy} cannot be applied", model.name, "leave it out")
+        forward, step, training = _given_step(model.onnx, model.name, dumps)
+    elif not strategy:
+        raise TdcoError("has no strategy", model.name, "say what to train, for example --strategy lp")
+    else:
+        forward = _run_passes(forward_graph(model, batch), "import", FORWARD_PASSES, dumps)
+        training = resolve(strategy, forward, lr, loss or model.loss, optimizer, accumulate)
+        forward = prepare(forward, training)
+        step = build_step(forward, training)
     step = _run_passes(step, "autodiff", STEP_PASSES, dumps)
     graph, layout = assign_layout(step)
     dumps[f"{len(dumps):02}_layout.txt"] = str(verify(graph))
@@ -87,6 +100,13 @@ def compile_model(
         "model": model.name,
     }
     return write_program(out_dir, graph, layout, schedule, memory, cfg, meta, dumps, _reference(model, batch))
+
+
+def _given_step(proto: onnx.ModelProto, name: str, dumps: dict[str, str]) -> tuple[Graph, Graph, Training]:
+    """(without updates, the whole step, what it trains) of a training graph."""
+    given = import_training(proto, name)
+    forward = _run_passes(given.forward, "import", FORWARD_PASSES, dumps)
+    return forward, step_graph(given, forward), Training(GIVEN, tuple(given.gradients), given.lr)
 
 
 def build_step(forward: Graph, training: Training) -> Graph:
@@ -131,8 +151,12 @@ def reference_steps(
         )
     else:
         model = zoo.load(str(out_dir / MODEL_ONNX))
-        forward = _run_passes(forward_graph(model, len(images[0])), "import", FORWARD_PASSES, {})
-        step = build_step(prepare(forward, training), training)
+        if training.strategy == GIVEN:
+            assert model.onnx is not None
+            step = _given_step(model.onnx, model.name, {})[1]
+        else:
+            forward = _run_passes(forward_graph(model, len(images[0])), "import", FORWARD_PASSES, {})
+            step = build_step(prepare(forward, training), training)
         old = {n: step.values[n].as_user(np.asarray(v, np.float32)) for n, v in step.state.items()}
         losses, new = graph_steps(step, inputs)
     return losses, {n: v - old[n] for n, v in new.items()}

@@ -14,6 +14,7 @@ COMMANDS = {
     "doctor": "What is installed, what is missing, how to get it.",
     "hw": "Hardware configurations: list, show, Verilog, C header.",
     "compile": "Compiles a model and a strategy into a training step.",
+    "check": "Evaluates an ONNX graph and compares its outputs or updates with given ones.",
     "run": "Runs a compiled program, compared bit for bit and with torch.",
     "bench": "Measures the engine's RTL.",
     "demo": "CCT-2 learns tilted digits, every GEMM of a step on the RTL.",

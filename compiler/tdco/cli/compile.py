@@ -41,8 +41,8 @@ def build_firmware(out: Path, cfg: HwConfig) -> dict[str, Any]:
 @click.option(
     "--strategy",
     "-s",
-    required=True,
-    help="infer, lp, ft1, ft2, lora1, lora2, full, train:PATTERN,.. or lora:r=R,alpha=A,targets=PATTERN",
+    help="infer, lp, ft1, ft2, lora1, lora2, full, train:PATTERN,.. or lora:r=R,alpha=A,targets=PATTERN. "
+    "A training graph has its own.",
 )
 @click.option("--hw-config", "-c", "config", required=True, help="A configuration of `tdco hw list`.")
 @click.option("--out", "-o", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder to write.")
@@ -64,7 +64,7 @@ def build_firmware(out: Path, cfg: HwConfig) -> dict[str, Any]:
 @json_command(_show)
 def compile_(
     model: str,
-    strategy: str,
+    strategy: str | None,
     config: str,
     out: Path,
     batch: int | None,
@@ -77,7 +77,7 @@ def compile_(
     seed: int,
     firmware: bool,
 ) -> dict[str, Any]:
-    """Compiles MODEL (zoo:cct2, file.py:function, model.onnx) into a training step."""
+    """Compiles MODEL (zoo:cct2, file.py:function, model.onnx, training.onnx) into a training step."""
     start = time.perf_counter()
     with console.status(f"compiling {model}"):
         cfg = get_config(config)
@@ -89,7 +89,7 @@ def compile_(
     return {
         "out": str(out),
         "model": document["name"],
-        "strategy": strategy,
+        "strategy": train["strategy"],
         "config": config,
         "seconds": seconds,  # of tdco alone
         "parameters": train["parameters"],
