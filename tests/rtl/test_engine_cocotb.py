@@ -1,12 +1,10 @@
 """The whole engine on Verilator under cocotb. ``pytest -s`` prints what ran.
 
-TDCO_RTL_QUEUES chooses the number of random queues. WAVES=1 leaves traces in build/, as
-VCD: Verilator's FST writer needs the header of lz4, which not every machine has.
+TDCO_RTL_QUEUES chooses the number of random queues. WAVES=1 leaves build/redmule-<test>.fst, of few queues.
 """
 
 import json
 import os
-import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +19,11 @@ from tdco_sim.build import cached
 from tdco_sim.verilator import MAKE_VARIABLES
 from tdco_spec import JOB_FLAGS, ConfigError, HwConfig, get_config
 
+from .waves import vcd_to_fst
+
 REPOSITORY = Path(__file__).parents[2]
 WAVES = os.environ.get("WAVES") == "1"
+WAVES_QUEUES = 5
 SMALL = replace(get_config("rm_12x4"), name="3x2, pipe 1, queue of 2", rows=3, cols=2, pipe=1, queue_jobs=2)
 ODD = replace(get_config("rm_12x4"), name="3x3, pipe 0", rows=3, cols=3, pipe=0)
 TARGETS = {"Y": 66, "": 54}
@@ -139,7 +140,8 @@ def test_engine(
     monkeypatch: pytest.MonkeyPatch,
     request: pytest.FixtureRequest,
 ) -> None:
-    report = run(cfg, int(os.environ.get("TDCO_RTL_QUEUES", queues)), seed, tmp_path, monkeypatch)
+    queues = WAVES_QUEUES if WAVES else int(os.environ.get("TDCO_RTL_QUEUES", queues))
+    report = run(cfg, queues, seed, tmp_path, monkeypatch)
     show(cfg, seed, report)
     assert report["random"]["compared"] > 0
     assert report["control"]
@@ -152,7 +154,8 @@ def test_engine(
                 assert row["cycles"] <= row["core"] + target, row
     if WAVES:
         (REPOSITORY / "build").mkdir(exist_ok=True)
-        shutil.copy(tmp_path / "dump.vcd", REPOSITORY / "build" / f"redmule-{request.node.callspec.id}.vcd")
+        vcd_to_fst(tmp_path / "dump.vcd", REPOSITORY / "build" / f"redmule-{request.node.callspec.id}.fst")
+        (tmp_path / "dump.vcd").unlink()
 
 
 def test_other_accumulators_are_refused() -> None:
