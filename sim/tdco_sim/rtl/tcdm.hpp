@@ -43,7 +43,12 @@ struct VerilatedTcdm {
             rows[b] = static_cast<uint32_t *>(words->datap());
         }
     }
-    ~VerilatedTcdm() { top->final(); }
+    ~VerilatedTcdm()
+    {
+        Verilated::threadContextp(&context); // Verilator's scopes leave the thread's context, whosever that is
+        top->final();
+        top.reset();
+    }
 
     void show_engine(bool req, bool we, uint32_t addr, const uint8_t *be, const uint32_t *wdata)
     {
