@@ -28,8 +28,10 @@ def test_step_of_cct2(strategy: str, tmp_path: Path) -> None:
         inputs[spec["name"]] = drawn.astype(dtype)
     want = host.run(tmp_path, golden.build(CFG), inputs=inputs)
     cycles = {}
-    for engine, verilog in (("golden", None), ("rtl", redmule.verilog.emit(CFG))):
-        got = run(tmp_path, verilog, inputs=inputs)
+    engine_rtl, l1_rtl = redmule.verilog.emit(CFG), redmule.verilog.emit_tcdm(CFG)
+    circuits = {"golden": (None, None), "rtl": (engine_rtl, l1_rtl), "rtl on L1 in C++": (engine_rtl, None)}
+    for engine, (verilog, tcdm) in circuits.items():
+        got = run(tmp_path, verilog, tcdm, inputs=inputs)
         for name, array in {**want.outputs, **want.state}.items():
             result = got.outputs.get(name, got.state.get(name))
             assert result is not None
@@ -41,3 +43,4 @@ def test_step_of_cct2(strategy: str, tmp_path: Path) -> None:
             f"{strategy} {engine}: {cycles[engine]} cycles, {cycles[engine] / got.stats['seconds'] / 1e3:.0f} kcycle/s"
         )
     assert cycles["golden"] == pytest.approx(cycles["rtl"], rel=0.02)
+    assert cycles["rtl on L1 in C++"] == cycles["rtl"]

@@ -21,7 +21,7 @@ from ..ops import OpDef, Sample, all_ops
 from ..pipeline import compile_model
 from ..program import KernelCall, Ref
 from ._console import console, json_command, table
-from ._engines import engine_verilog
+from ._engines import engine_verilog, tcdm_verilog
 from .run import hw_of, load_program, step_inputs
 
 _ALIGN_BYTES = 4
@@ -142,16 +142,17 @@ def kernels(config: str, out: Path | None) -> dict[str, Any]:
 
 
 def soc_speed(out: Path, engine: str) -> dict[str, Any]:
-    """Simulated cycles and instructions per second of one step of the program in ``out`` with ``engine``."""
+    """Simulated cycles and instructions per CPU second of one step of the program in ``out`` with ``engine``."""
     document = load_program(out)
-    verilog = engine_verilog(hw_of(document)) if engine == "rtl" else None
-    stats = soc.run(out, verilog, inputs=step_inputs(document, "random", 1, 0.0, 0)).stats
-    seconds = stats["seconds"]
+    cfg = hw_of(document)
+    verilog, tcdm = (engine_verilog(cfg), tcdm_verilog(cfg)) if engine == "rtl" else (None, None)
+    stats = soc.run(out, verilog, tcdm, inputs=step_inputs(document, "random", 1, 0.0, 0)).stats
+    seconds = stats["cpu_seconds"]
     return {
         "engine": engine,
         "cycles": stats["cycles"],
         "instructions": stats["instructions"],
-        "seconds": round(seconds, 2),
+        "cpu_seconds": round(seconds, 2),
         "kcycle_per_second": round(stats["cycles"] / seconds / 1e3),
         "mips": round(stats["instructions"] / seconds / 1e6, 2),
     }

@@ -23,7 +23,7 @@ from ..ir import DTYPES
 from ..pipeline import reference_steps
 from ..reference import UpdateError, compare_updates, graph_updates
 from ._console import console, json_command, key_values, progress
-from ._engines import engine_library, engine_verilog
+from ._engines import engine_library, engine_verilog, tcdm_verilog
 from ._profile import show_profile
 
 Document = dict[str, Any]
@@ -66,9 +66,9 @@ def run_steps(out: Path, engine: str, inputs: dict[str, np.ndarray], title: str 
 def run_soc_steps(out: Path, engine: str, inputs: dict[str, np.ndarray], **options: Any) -> tuple[RunResult, float]:
     """As ``run_steps`` on the cluster simulator; every byte of outputs and state is compared with platform host."""
     cfg = hw_of(load_program(out))
-    verilog = engine_verilog(cfg) if engine == "rtl" else None
+    verilog, tcdm = (engine_verilog(cfg), tcdm_verilog(cfg)) if engine == "rtl" else (None, None)
     with console.status("running the cluster simulator"):
-        result = soc.run(out, verilog, inputs=inputs, **options)
+        result = soc.run(out, verilog, tcdm, inputs=inputs, **options)
     seconds = result.stats["seconds"]
     want = host.run(out, engine_library("golden", cfg), inputs=inputs)
     pairs = [(result.outputs[n].view(np.uint16), a.view(np.uint16)) for n, a in want.outputs.items()]
