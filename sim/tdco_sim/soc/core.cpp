@@ -52,8 +52,8 @@ void Core::enter_trap()
 void Core::finish_load(uint32_t data)
 {
     const int unused = 32 - 8 * access.bytes;
-    if (access.sign_extend)
-        data = uint32_t(s32(data << unused) >> unused);
+    data <<= unused; // L1 answers with the whole word
+    data = access.sign_extend ? uint32_t(s32(data) >> unused) : data >> unused;
     x[access.rd] = data;
     x[0] = 0;
 }
