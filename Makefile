@@ -28,8 +28,11 @@ test: $(STAMP) ## the tests CI runs
 test-all: $(STAMP) ## every test, the slow ones included
 	$(BIN)/pytest -m "slow or not slow"
 
-sim-redmule: $(STAMP) ## cocotb testbench of the engine on Verilator, with its summary
-	$(BIN)/pytest -s tests/rtl/test_engine_cocotb.py
+SEED ?= 1
+SIM_REDMULE := test_engine_cocotb.py::test_engine[small] test_engine_cocotb.py::test_engine[rm_12x4] \
+               test_campaign.py::test_long_campaign test_cycles.py
+sim-redmule: $(STAMP) ## the engine's RTL under cocotb and 20,000 random jobs, with coverage and cycle tables; SEED=n, WAVES=1
+	$(BIN)/pytest -s -m "slow or not slow" --seed $(SEED) $(SIM_REDMULE:%='tests/rtl/%')
 
 lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check .

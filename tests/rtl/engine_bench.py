@@ -311,14 +311,18 @@ async def soft_clear(dut: Any) -> None:
         bench.arena.reset(bench.rng)
         _, bench.grant = random_grants(bench.rng, bench.arena)
         for _ in range(int(bench.rng.integers(1, CFG.queue_jobs + 1))):
-            await bench.submit(make_job(bench.rng, bench.arena, (20, 20, 20), int(bench.rng.integers(0, 64))))
+            job = make_job(bench.rng, bench.arena, (20, 20, 20), int(bench.rng.integers(0, 64)) & ~stimuli.Y)
+            await bench.submit(job)
         for _ in range(int(bench.rng.integers(0, 600))):
             await FallingEdge(dut.clk)
         await bench.write("SOFT_CLEAR", 0)
+        first = len(bench.events)
+        if number % 2:
+            await clear_and_again(bench, job, first)
+            continue
         bench.grant = always
         for _ in range(4):
             await FallingEdge(dut.clk)
-        first = len(bench.events)
         bench.arena.writable = bytearray(bench.arena.size)
         after = await bench.snapshot()
         if any(after.values()) or int(dut.busy.value):
@@ -328,6 +332,16 @@ async def soft_clear(dut: Any) -> None:
         ids = await bench.run_queue([job])
         await bench.check([job], ids, first, after, expected)
     bench.report("soft clears", max(QUEUES // 10, 5))
+
+
+async def clear_and_again(bench: Bench, job: Job, first: int) -> None:
+    """In the cycle after SOFT_CLEAR, trigger the job whose words are still in the registers."""
+    await bench.write("TRIGGER", 0)
+    expected, _ = reference_run([job], bench.arena.data)
+    await bench.wait_for(first + 1)
+    if bench.events[first][0] != 0:
+        bench.errors["event order"] += 1
+    bench.errors["mismatch"] += int((bench.arena.load(job.z) != stimuli.load(expected, job.z)).sum())
 
 
 @cocotb.test()
