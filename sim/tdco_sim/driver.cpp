@@ -227,4 +227,30 @@ void tdco_engine_set_stall(tdco_engine *engine, double probability, uint32_t see
     engine->stall_threshold = uint32_t(probability * 4294967296.0);
     engine->random.seed(seed);
 }
+
+// From now on every core requests random words of L1 at this rate, on a device that has an L1 of its own.
+void tdco_engine_set_traffic(tdco_engine *engine, double rate, uint32_t seed)
+{
+    Contention *const contention = engine->device->contention();
+    contention->rate = rate;
+    contention->start(engine->l1, engine->l1_bytes, seed);
+}
+
+// Lets the cores go on alone for so many cycles.
+void tdco_engine_run_cores(tdco_engine *engine, uint64_t cycles)
+{
+    engine->device->contention()->alone = true;
+    for (uint64_t i = 0; i < cycles; i++)
+        engine->clock();
+    engine->device->contention()->alone = false;
+}
+
+// Since set_traffic: cycles counted, each core's grants in them, and what L1 holds or gave that was not right.
+uint64_t tdco_engine_get_traffic(tdco_engine *engine, uint64_t *grants, uint64_t *mismatches)
+{
+    Contention *const contention = engine->device->contention();
+    std::copy_n(contention->grants, TDCO_CORES, grants);
+    *mismatches = contention->mismatches + contention->differing_bytes(engine->l1, engine->l1_bytes);
+    return contention->cycles;
+}
 }

@@ -103,6 +103,40 @@ class TimedEngine(Engine):
         return report.cycles, report.guard_errors, report.flags
 
 
+@dataclass(frozen=True)
+class Traffic:
+    """What cores did beside the engine: requests granted to each of them in ``cycles``."""
+
+    cycles: int
+    grants: list[int]
+    mismatches: int
+    """Words that anybody read wrong, and bytes that L1 holds wrong."""
+
+    @property
+    def rates(self) -> list[float]:
+        """Requests granted a cycle, by core."""
+        return [grants / self.cycles for grants in self.grants]
+
+
+class ContendedEngine(TimedEngine):
+    """An engine on L1 as RTL, where cores request random words too."""
+
+    def set_traffic(self, rate: float, seed: int = 0) -> None:
+        """From now on a core without a request makes one in a cycle with this probability. Counters start from 0."""
+        self.library.tdco_engine_set_traffic(self.handle, ctypes.c_double(rate), ctypes.c_uint32(seed))
+
+    def run_cores(self, cycles: int) -> None:
+        """Lets the cores go on without the engine."""
+        self.library.tdco_engine_run_cores(self.handle, ctypes.c_uint64(cycles))
+
+    def traffic(self, cores: int) -> Traffic:
+        """What happened since `set_traffic`, in cycles in which the engine was busy or left out."""
+        grants, mismatches = (ctypes.c_uint64 * cores)(), ctypes.c_uint64()
+        self.library.tdco_engine_get_traffic.restype = ctypes.c_uint64
+        cycles = self.library.tdco_engine_get_traffic(self.handle, grants, ctypes.byref(mismatches))
+        return Traffic(cycles, list(grants), mismatches.value)
+
+
 def job_words(
     shape: tuple[int, int, int], addrs: dict[str, int], strides: dict[str, int], flags: Sequence[str] = ()
 ) -> list[int]:

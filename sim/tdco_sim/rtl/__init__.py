@@ -1,6 +1,7 @@
 """The engine's RTL, Verilated, behind engine.h; and its multiply-adder alone."""
 
 import ctypes
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from tdco_spec.emit import c_header
 from ..build import cached, compile_objects, linker, run_tool
 from ..verilator import verilate, wrapper_flags
 
-__all__ = ["build", "build_fma", "fma", "library"]
+__all__ = ["build", "build_fma", "build_on_tcdm", "fma", "library"]
 
 HERE = Path(__file__).parent
 
@@ -28,29 +29,40 @@ def build(verilog: str, cfg: HwConfig, waves: bool = False) -> Path:
     return library("engine", "redmule", verilog, cfg, waves)
 
 
+def build_on_tcdm(verilog: str, tcdm: str, cfg: HwConfig) -> Path:
+    """As `build` without waves, on L1 as RTL: ``tcdm`` (top module tcdm). Such an engine may have traffic beside it."""
+    return library("contention", "redmule", verilog, cfg, more={"tcdm": tcdm})
+
+
 def build_fma(verilog: str, cfg: HwConfig) -> Path:
     """The shared library of the multiply-adder whose Verilog is ``verilog`` (top module redmule_fma)."""
     return library("fma", "redmule_fma", verilog, cfg)
 
 
-def library(wrapper: str, top: str, verilog: str, cfg: HwConfig, waves: bool = False) -> Path:
-    """The shared library of ``wrapper``.cpp around the Verilated module ``top``, built on first use."""
-    model, include = verilate(verilog, top, waves)
-    flags = wrapper_flags(model, include, waves)
+def library(
+    wrapper: str, top: str, verilog: str, cfg: HwConfig, waves: bool = False, more: Mapping[str, str] | None = None
+) -> Path:
+    """The shared library of ``wrapper``.cpp around the Verilated module ``top``, built on first use.
+
+    ``more``: further modules for it, top to Verilog.
+    """
+    (model, include), *others = [verilate(text, name, waves) for name, text in {top: verilog, **(more or {})}.items()]
+    flags = [*wrapper_flags(model, include, waves), *(f"-I{other}" for other, _ in others)]
     headers = {"tdco_hw.h": c_header(cfg)}
-    sources = [HERE / f"{wrapper}.cpp", *([HERE.parent / "driver.cpp"] if wrapper == "engine" else [])]
-    objects = compile_objects(f"rtl-{wrapper}", sources, flags, [HERE, HERE.parent], headers)
+    driver = [HERE.parent / "driver.cpp"] if wrapper in ("engine", "contention") else []
+    objects = compile_objects(f"rtl-{wrapper}", [HERE / f"{wrapper}.cpp", *driver], flags, [HERE, HERE.parent], headers)
+    archives = [model / f"libV{top}.a", *(file for other, _ in others for file in sorted(other.glob("libV*.a")))]
 
     def make(directory: Path) -> None:
         libraries: list[str | Path] = [
-            model / f"libV{top}.a",
+            *archives,
             model / "libverilated.a",
             "-lpthread",
             *(["-lz"] if waves else []),
         ]
         run_tool([linker(), "-shared", *objects, *libraries, "-o", directory / "rtl.so"], f"RTL of {top}")
 
-    return cached(f"rtl-{wrapper}", ["link", str(model), *map(str, objects)], make) / "rtl.so"
+    return cached(f"rtl-{wrapper}", ["link", *map(str, [*archives, *objects])], make) / "rtl.so"
 
 
 def fma(
