@@ -72,6 +72,7 @@ class Bench:
         self.grant: Grant = always
         self.errors: Counter[str] = Counter()
         self.events: list[tuple[int, int]] = []
+        self.granted: list[tuple[int, int]] = []  # cycle and address of every request
         self.cycle = 0
         self.moved = 0  # the last cycle in which a request was granted or refused, or a job ended
         self.granting = False
@@ -143,6 +144,7 @@ class Bench:
 
     def _transfer(self, write: int, address: int, enable: int, data: int) -> None:
         arena = self.arena
+        self.granted.append((self.now(), address))
         low = (enable & -enable).bit_length() - 1
         count = enable.bit_length() - low
         start, end = address + low, address + low + count
@@ -271,6 +273,27 @@ async def fixed_shapes(dut: Any) -> None:
             bench.errors["cycles counted"] += 1
         table.append({"shape": shape, "flags": flags, "cycles": cycles, "core": core_cycles(CFG, shape)})
     bench.report("fixed", table)
+
+
+@cocotb.test()
+async def one_tile(dut: Any) -> None:
+    """What the port does for a single tile: for each run of requests of one operand its first cycle, name and length."""
+    bench = Bench(dut)
+    await bench.start()
+    job = make_job(bench.rng, bench.arena, (CFG.rows, CFG.tile_cols, CFG.tile_cols), stimuli.Y, padded=False)
+    assert job.y is not None
+    bench.granted.clear()
+    trigger = await bench.submit(job)
+    await bench.wait_for(1)
+    words = {name: set((at & ~3).flat) for name, at in (("X", job.x), ("W", job.w), ("Y", job.y), ("Z", job.z))}
+    runs: list[tuple[int, str, int]] = []
+    for cycle, address in bench.granted:
+        name = next(name for name in ("X", "W", "Z", "Y") if address in words[name])
+        if runs and runs[-1][1] == name:
+            runs[-1] = (*runs[-1][:2], runs[-1][2] + 1)
+        else:
+            runs.append((cycle - trigger, name, 1))
+    bench.report("tile", [*runs, (bench.events[-1][1] - trigger, "event", 1)])
 
 
 @cocotb.test()

@@ -77,4 +77,4 @@ def configs_of_every_geometry() -> list[HwConfig]:
     ids=lambda cfg: cfg.name,
 )
 def test_every_geometry(cfg: HwConfig, seed: int) -> None:
-    campaign(cfg, 2000, seed)
+    campaign(cfg, 1000, seed)

@@ -28,6 +28,8 @@ SMALL = replace(get_config("rm_12x4"), name="3x2, pipe 1, queue of 2", rows=3, c
 ODD = replace(get_config("rm_12x4"), name="3x3, pipe 0", rows=3, cols=3, pipe=0)
 TARGETS = {"Y": 66, "": 54}
 TRANSPOSED_TARGET = 98
+TILE = [[3, "W", 2], [5, "X", 12], [17, "Y", 12], [29, "W", 14], [113, "Z", 12], [125, "event", 1]]
+"""The port's requests for a tile of rm_12x4 (cycle from TRIGGER, operand, lines), as docs/engine.md draws them."""
 
 
 class PortsOnly(Verilator):
@@ -146,6 +148,7 @@ def test_engine(
     assert report["random"]["compared"] > 0
     assert report["control"]
     if cfg.name == "rm_12x4":
+        assert report["tile"] == TILE
         for row in report["fixed"]:
             if row["shape"][2] >= 16:
                 target = (
