@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tdco_spec import HwConfig
 
 from . import golden, rtl
-from .engine import L1_BASE, Engine, TimedEngine, job_words
+from .engine import L1_BASE, ContendedEngine, Engine, TimedEngine, Traffic, job_words
 from .errors import SimError
 
 Shape = tuple[int, int, int]
@@ -34,6 +34,7 @@ def bench_gemm(
     relu: bool = False,
     stall: float = 0.0,
     repeat: int = 1,
+    traffic: float | None = None,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
     """One result per (M, N, K) of ``shapes``: ``repeat`` jobs queued on the RTL in library ``engine``, random operands.
@@ -43,19 +44,26 @@ def bench_gemm(
     halfwords of memory that differ from golden's, flags counted in; guard_errors: bytes written outside Z, and words
     read that hold no byte of an operand.
 
+    ``traffic``: on an ``engine`` with L1 as RTL (rtl.build_on_tcdm), a core without a request makes one for a random
+    word with this probability each cycle. The result then has ``traffic``: see :func:`_beside_cores`.
+
     Raises:
-        SimError: on a hang, or a breach of the memory port's protocol.
+        SimError: on a hang, a breach of the memory port's protocol, or operands that are larger than an RTL L1.
     """
     if not 0 <= stall < 1:
         raise SimError(f"must be at least 0 and below 1, not {stall}", "stall")
     flags = {"TRANS_X": trans_x, "TRANS_W": trans_w, "TRANS_Z": trans_z, "RELU": relu, "Y": y or bias}
     names = [name for name, on in flags.items() if on]
-    return [_bench_shape(engine, cfg, shape, names, bias, stall, repeat, seed) for shape in shapes]
+    results = []
+    for shape in shapes:
+        jobs, size = _queue(shape, names, bias, repeat)
+        result = _run_queue(engine, cfg, jobs, size, stall, traffic, seed)
+        results.append({"shape": list(shape), **result, "words_compared": repeat * shape[0] * shape[1]})
+    return results
 
 
-def _bench_shape(
-    engine: Path, cfg: HwConfig, shape: Shape, flags: list[str], bias: bool, stall: float, repeat: int, seed: int
-) -> dict[str, Any]:
+def _queue(shape: Shape, flags: list[str], bias: bool, repeat: int) -> tuple[list[list[int]], int]:
+    """``repeat`` jobs on the same operands with a Z each, and how many bytes of L1 they need."""
     m, n, k = shape
     if min(shape) < 1 or max(shape) > 0xFFFF:
         raise SimError("M, N and K must be from 1 to 65535", "x".join(map(str, shape)))
@@ -73,13 +81,30 @@ def _bench_shape(
     for i in range(repeat):
         places = {name: addrs[name] for name in "xwy" if name in addrs} | {"z": addrs[f"z{i}"]}
         jobs.append(job_words(shape, places, strides, flags))
+    return jobs, end - L1_BASE
 
-    halves = np.random.default_rng(seed).normal(size=(end - L1_BASE) // 2).astype(np.float16)
-    l1, wanted = halves.view(np.uint8), halves.copy().view(np.uint8)
-    device, reference = TimedEngine(engine, l1), Engine(golden.build(cfg), wanted)
+
+def _run_queue(
+    engine: Path, cfg: HwConfig, jobs: list[list[int]], size: int, stall: float, traffic: float | None, seed: int
+) -> dict[str, Any]:
+    """The jobs on library ``engine`` and on golden, with ``size`` random bytes of L1."""
+    if traffic is not None and size > cfg.l1_bytes:
+        raise SimError(f"the operands need {size} bytes of L1, {cfg.name} has {cfg.l1_bytes}", "traffic")
+    halves = np.random.default_rng(seed).normal(size=size // 2).astype(np.float16)
+    before, l1, wanted = (halves.copy().view(np.uint8) for _ in range(3))
+    device = TimedEngine(engine, l1) if traffic is None else ContendedEngine(engine, l1)
+    reference = Engine(golden.build(cfg), wanted)
+    beside: dict[str, Any] = {}
     try:
         device.set_stall(stall, seed)
+        if isinstance(device, ContendedEngine):
+            device.set_traffic(traffic or 0, seed)
         cycles, guard_errors, raised = device.run_queue(jobs)
+        if isinstance(device, ContendedEngine):
+            beside = {
+                "traffic": _beside_cores(engine, cfg, before, jobs, device.traffic(cfg.cores), traffic or 0, seed)
+            }
+            beside["traffic"]["ratio"] = cycles / beside["traffic"]["quiet_cycles"]
         expected = 0
         for job in jobs:
             expected |= reference.run(job)
@@ -89,14 +114,41 @@ def _bench_shape(
         reference.close()
     mismatches = int((l1.view(np.uint16) != wanted.view(np.uint16)).sum()) + (raised != expected)
     return {
-        "shape": list(shape),
         "cycles": cycles,
         "busy": stats.busy,
         "macs": stats.macs,
         "utilization": stats.macs / (cycles * cfg.fmas),
-        "mismatches": mismatches,
-        "words_compared": repeat * m * n,
+        "mismatches": mismatches + (beside["traffic"].pop("mismatches") if beside else 0),
         "guard_errors": guard_errors,
+        **beside,
+    }
+
+
+def _beside_cores(
+    engine: Path, cfg: HwConfig, l1: NDArray[np.uint8], jobs: list[list[int]], seen: Traffic, rate: float, seed: int
+) -> dict[str, Any]:
+    """What ``seen`` is worth: against the engine without cores, and the cores without the engine.
+
+    rate: of requests by a core that has none; quiet_cycles: of the jobs; core_rates, quiet_core_rates: requests granted
+    a cycle, by core; least_share: the smallest quotient of the two.
+    """
+    device = ContendedEngine(engine, l1)
+    try:
+        device.set_traffic(0)
+        quiet_cycles = device.run_queue(jobs)[0]
+        device.set_traffic(rate, seed)
+        device.run_cores(seen.cycles)
+        alone = device.traffic(cfg.cores)
+    finally:
+        device.close()
+    shares = [got / quiet if quiet else 1.0 for got, quiet in zip(seen.rates, alone.rates, strict=True)]
+    return {
+        "rate": rate,
+        "quiet_cycles": quiet_cycles,
+        "core_rates": seen.rates,
+        "quiet_core_rates": alone.rates,
+        "least_share": min(shares),
+        "mismatches": seen.mismatches + alone.mismatches,
     }
 
 

@@ -13,7 +13,7 @@ from tdco_spec import get_config
 
 from ..errors import TdcoError
 from ._console import console, json_command, key_values, table
-from ._engines import engine_library
+from ._engines import contended_library, engine_library
 from .bench_soc import kernels, simspeed
 
 _CONFIG = click.option("--hw-config", "-c", "config", default="rm_12x4", show_default=True)
@@ -32,6 +32,10 @@ def _show_gemm(result: dict[str, Any]) -> None:
     columns = ("shape", "cycles", "busy", "macs", "utilization", "mismatches", "guard_errors")
     rows = [["x".join(map(str, r["shape"])), *(r[c] for c in columns[1:])] for r in result["results"]]
     table(f"GEMM on the RTL of {result['config']}", columns, rows)
+    if loud := [(r["shape"], r["traffic"]) for r in result["results"] if "traffic" in r]:
+        rows = [["x".join(map(str, shape)), t["quiet_cycles"], t["ratio"], t["least_share"]] for shape, t in loud]
+        rate = loud[0][1]["rate"]
+        table(f"cores make {rate} requests a cycle", ("shape", "quiet cycles", "ratio", "least core's share"), rows)
 
 
 def parse_shapes(text: str) -> list[tuple[int, int, int]]:
@@ -57,13 +61,17 @@ def parse_shapes(text: str) -> list[tuple[int, int, int]]:
 @click.option("--relu", is_flag=True)
 @click.option("--stall", type=click.FloatRange(0, 1, max_open=True), default=0.0, help="Share of cycles without grant.")
 @click.option("--repeat", type=click.IntRange(min=1), default=1, help="Jobs queued one behind the other.")
+@click.option(
+    "--traffic", type=click.FloatRange(0, 1), help="L1 as RTL, where each core makes so many requests a cycle."
+)
 @click.option("--seed", type=int, default=0)
 @json_command(_show_gemm)
 def gemm(config: str, shape: str, no_y: bool, **options: Any) -> dict[str, Any]:
     """Cycles of GEMM jobs from TRIGGER to event, every result compared with golden."""
     cfg = get_config(config)
     shapes = parse_shapes(shape)
-    results = measure.bench_gemm(engine_library("rtl", cfg), cfg, shapes, y=not no_y, **options)
+    library = engine_library("rtl", cfg) if options["traffic"] is None else contended_library(cfg)
+    results = measure.bench_gemm(library, cfg, shapes, y=not no_y, **options)
     clean = all(r["mismatches"] == 0 and r["guard_errors"] == 0 for r in results)
     return {"ok": clean, "config": config, "results": results}
 
