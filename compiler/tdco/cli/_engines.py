@@ -1,4 +1,4 @@
-"""Builds the engine a platform asks for: golden, or the RTL of a configuration."""
+"""Builds the engine a platform asks for: golden, the cycle model, or the RTL of a configuration."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import redmule.verilog
 import tdco_spec
-from tdco_sim import golden, rtl
+from tdco_sim import golden, model, rtl
 from tdco_sim.build import cached
 from tdco_spec import HwConfig
 
@@ -37,8 +37,14 @@ def _kept(cfg: HwConfig, emit: Callable[[HwConfig], str]) -> str:
 
 
 def engine_library(engine: str, cfg: HwConfig) -> Path:
-    """The shared library of ``engine`` ("golden" or "rtl") for ``cfg``, built on first use and cached."""
-    if engine == "golden":
-        return golden.build(cfg)
+    """The shared library of ``engine`` ("golden", "model" or "rtl") for ``cfg``, built on first use and cached."""
+    if engine != "rtl":
+        return {"golden": golden, "model": model}[engine].build(cfg)
     with console.status(f"building the RTL of {cfg.name} (cached after the first time)"):
         return rtl.build(engine_verilog(cfg), cfg)
+
+
+def contended_library(cfg: HwConfig) -> Path:
+    """The shared library of ``cfg``'s RTL with L1 as RTL, where cores may compete for it."""
+    with console.status(f"building the RTL of {cfg.name} and its L1 (cached after the first time)"):
+        return rtl.build_on_tcdm(engine_verilog(cfg), tcdm_verilog(cfg), cfg)

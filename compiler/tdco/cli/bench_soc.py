@@ -146,7 +146,7 @@ def soc_speed(out: Path, engine: str) -> dict[str, Any]:
     document = load_program(out)
     cfg = hw_of(document)
     verilog, tcdm = (engine_verilog(cfg), tcdm_verilog(cfg)) if engine == "rtl" else (None, None)
-    stats = soc.run(out, verilog, tcdm, inputs=step_inputs(document, "random", 1, 0.0, 0)).stats
+    stats = soc.run(out, verilog, tcdm, engine, inputs=step_inputs(document, "random", 1, 0.0, 0)).stats
     seconds = stats["cpu_seconds"]
     return {
         "engine": engine,
@@ -166,7 +166,7 @@ def _show_speed(result: dict[str, Any]) -> None:
 @click.command()
 @click.option("--hw-config", "-c", "config", default="rm_12x4", show_default=True)
 @click.option("--strategy", "-s", default="ft2", show_default=True, help="Of CCT-2.")
-@click.option("--engine", "engines", multiple=True, default=("golden", "rtl"), show_default=True)
+@click.option("--engine", "engines", multiple=True, default=("golden", "model", "rtl"), show_default=True)
 @json_command(_show_speed)
 def simspeed(config: str, strategy: str, engines: tuple[str, ...]) -> dict[str, Any]:
     """Simulated kcycle/s and MIPS of a whole step of CCT-2 on the cluster simulator, with each engine."""

@@ -50,7 +50,7 @@ def hw_of(document: Document) -> HwConfig:
 
 
 def run_steps(out: Path, engine: str, inputs: dict[str, np.ndarray], title: str = "running") -> tuple[RunResult, float]:
-    """Runs one step per entry of ``inputs`` [steps, ...] on the host; RTL is checked against golden job by job.
+    """Runs one step per entry of ``inputs`` [steps, ...] on the host, checked against golden job by job.
 
     Returns the result and the seconds it took.
     """
@@ -68,7 +68,7 @@ def run_soc_steps(out: Path, engine: str, inputs: dict[str, np.ndarray], **optio
     cfg = hw_of(load_program(out))
     verilog, tcdm = (engine_verilog(cfg), tcdm_verilog(cfg)) if engine == "rtl" else (None, None)
     with console.status("running the cluster simulator"):
-        result = soc.run(out, verilog, tcdm, inputs=inputs, **options)
+        result = soc.run(out, verilog, tcdm, engine, inputs=inputs, **options)
     seconds = result.stats["seconds"]
     want = host.run(out, engine_library("golden", cfg), inputs=inputs)
     pairs = [(result.outputs[n].view(np.uint16), a.view(np.uint16)) for n, a in want.outputs.items()]
@@ -137,7 +137,7 @@ def _show(result: dict[str, Any]) -> None:
 @click.command()
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--platform", type=click.Choice(["host", "soc"]), default="host", show_default=True)
-@click.option("--engine", type=click.Choice(["golden", "rtl"]), default="golden", show_default=True)
+@click.option("--engine", type=click.Choice(["golden", "model", "rtl"]), default="golden", show_default=True)
 @click.option("--steps", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--data", "source", default="random", show_default=True, help="digits, or random (seeded noise)")
 @click.option("--rotate", type=float, default=0.0, show_default=True, help="Degrees the images are turned by.")
@@ -211,7 +211,7 @@ def summary(
             key: stats[key] for key in ("busy", "instructions", "firmware_sha256", "profile") if key in stats
         }
         return {**report, **timing, **more, "energy_uj": estimate(stats)}
-    if engine == "rtl":
+    if engine != "golden":
         rate = flop / stats["cycles"] if stats["cycles"] else None
         return {**report, "engine_cycles": stats["cycles"], "flop_per_engine_cycle": rate}
     return report

@@ -29,6 +29,7 @@ def run(
     out_dir: Path,
     verilog: str | None = None,
     tcdm: str | None = None,
+    engine: str = "golden",
     *,
     inputs: Mapping[str, np.ndarray] | None = None,
     state: Mapping[str, np.ndarray] | None = None,
@@ -39,11 +40,11 @@ def run(
 ) -> RunResult:
     """Runs the program in ``out_dir`` once per entry of ``inputs`` [steps, ...], once if it has none.
 
-    ``verilog`` (top module redmule) is the engine; without it, the golden one: bit-exact results, the array's own
-    cycles, no memory traffic. ``tcdm`` (top module tcdm) is L1; without it, the same in C++. ``state`` replaces initial
-    state by name. ``on_progress`` is called with (steps done, steps). ``limit_cycles`` ends a step that runs away.
-    ``trace`` is a file to write for Perfetto. With
-    ``with_profile``, stats get ``profile``, where the last step's cycles went (see profile.py).
+    ``verilog`` (top module redmule) is the engine; without it, ``engine``: "model", the cycle model, or "golden":
+    bit-exact results, the array's own cycles, no memory traffic. ``tcdm`` (top module tcdm) is L1; without it, the same
+    in C++. ``state`` replaces initial state by name. ``on_progress`` is called with (steps done, steps).
+    ``limit_cycles`` ends a step that runs away. ``trace`` is a file to write for Perfetto. With ``with_profile``, stats
+    get ``profile``, where the last step's cycles went (see profile.py).
 
     Raises:
         SimError: if an input does not fit the program, the firmware does not build, or a step stops with a fault; what
@@ -59,7 +60,7 @@ def run(
     feed = {spec["name"]: as_stored(spec, inputs[spec["name"]], (steps,)) for spec in document["inputs"]}
     outputs: list[np.ndarray] = []
     step_cycles: list[int] = []
-    with Simulator(cfg, elf, verilog, tcdm) as sim:
+    with Simulator(cfg, elf, verilog, tcdm, engine) as sim:
         began, cpu_began = time.perf_counter(), time.process_time()
         sim.write(L2_BASE, image)
         sim.watch_calls(

@@ -39,23 +39,26 @@ SLICE_CYCLES = 2_000_000  # between two looks at the keyboard and the progress
 NO_HART = 0xFFFFFFFF
 
 
-def build(cfg: HwConfig, verilog: str | None = None, tcdm: str | None = None) -> Path:
+def build(cfg: HwConfig, verilog: str | None = None, tcdm: str | None = None, engine: str = "golden") -> Path:
     """The simulator of ``cfg``, compiled on first use.
 
-    ``verilog`` is the engine (top module redmule); without it, the golden one with the array's own cycles. ``tcdm`` is
-    L1, interconnect and banks (top module tcdm); without it, the same in C++.
+    ``verilog`` is the engine (top module redmule); without it, ``engine``: "model", the cycle model, or "golden", with
+    the array's own cycles. ``tcdm`` is L1, interconnect and banks (top module tcdm); without it, the same in C++.
 
     Raises:
         SimError: if Verilator or the C++ compiler fails.
-        ValueError: if there is a ``tcdm`` without an engine that uses its port.
+        ValueError: if there is a ``tcdm`` beside an engine that does not work with it.
     """
     headers = {"tdco_hw.h": c_header(cfg)}
     sources = [HERE / f"{name}.cpp" for name in SOURCES]
     sources.append(HERE / ("banks_rtl.cpp" if tcdm else "banks_model.cpp"))
     includes = [HERE, HERE.parent, HERE.parent / "golden"]
+    if verilog is None and tcdm:
+        raise ValueError("L1 as RTL needs the engine as RTL")
+    if verilog is None and engine == "model":
+        sources += [HERE / "engine_model.cpp", HERE.parent / "model" / "model.cpp"]
+        return shared_library("soc-model", sources, FLAGS, [*includes, HERE.parent / "model"], headers)
     if verilog is None:
-        if tcdm:
-            raise ValueError("the golden engine has no memory port, its operands lie in the C++ banks")
         sources += [HERE / "engine_golden.cpp", HERE.parent / "golden" / "engine.cpp"]
         return shared_library("soc-golden", sources, FLAGS, includes, headers)
     models = [verilate(text, top) for text, top in ((verilog, "redmule"), (tcdm, "tcdm")) if text]
@@ -100,14 +103,16 @@ class TraceEvent:
 
 
 class Simulator:
-    """A cluster with ``elf`` loaded; ``verilog`` and ``tcdm`` as for `build`.
+    """A cluster with ``elf`` loaded; ``verilog``, ``tcdm`` and ``engine`` as for `build`.
 
     Memories keep their contents from one start to the next.
     """
 
-    def __init__(self, cfg: HwConfig, elf: Elf, verilog: str | None = None, tcdm: str | None = None) -> None:
+    def __init__(
+        self, cfg: HwConfig, elf: Elf, verilog: str | None = None, tcdm: str | None = None, engine: str = "golden"
+    ) -> None:
         self.cfg, self.elf = cfg, elf
-        self.library = ctypes.CDLL(str(build(cfg, verilog, tcdm)))
+        self.library = ctypes.CDLL(str(build(cfg, verilog, tcdm, engine)))
         for name in ("output", "fault"):
             getattr(self.library, f"tdco_soc_{name}").restype = ctypes.c_char_p
         self.library.tdco_soc_open.restype = ctypes.c_void_p
