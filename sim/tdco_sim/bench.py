@@ -1,4 +1,4 @@
-"""Measures the RTL, and compares every bit of it with golden: GEMM jobs in cycles, the multiply-adder in vectors."""
+"""Measures engines, and compares every bit of them with golden: GEMM jobs in cycles, the multiply-adder in vectors."""
 
 import time
 from collections.abc import Sequence
@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tdco_spec import HwConfig
+from tdco_spec import JOB_FLAGS, HwConfig
 
-from . import golden, rtl
+from . import golden, model, rtl
 from .engine import L1_BASE, ContendedEngine, Engine, TimedEngine, Traffic, job_words
 from .errors import SimError
+from .workloads import WORKLOADS, Gemm, swapped
 
 Shape = tuple[int, int, int]
 Vectors = tuple[NDArray[np.uint16], NDArray[np.uint16], NDArray[np.uint16]]
@@ -37,7 +38,7 @@ def bench_gemm(
     traffic: float | None = None,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
-    """One result per (M, N, K) of ``shapes``: ``repeat`` jobs queued on the RTL in library ``engine``, random operands.
+    """One result per (M, N, K) of ``shapes``: ``repeat`` jobs queued on library ``engine``, random operands.
 
     ``bias``: Y is one stored line, repeated. ``stall``: probability that a cycle passes without a grant. Memory is as
     large as the operands need. cycles: first TRIGGER to last event; utilization: macs / (cycles * FMAs); mismatches:
@@ -62,8 +63,33 @@ def bench_gemm(
     return results
 
 
-def _queue(shape: Shape, flags: list[str], bias: bool, repeat: int) -> tuple[list[list[int]], int]:
-    """``repeat`` jobs on the same operands with a Z each, and how many bytes of L1 they need."""
+def bench_workload(
+    engine: Path, cfg: HwConfig, name: str, *, stall: float = 0.0, traffic: float | None = None, seed: int = 0
+) -> list[dict[str, Any]]:
+    """The products of ``WORKLOADS[name]`` as one queue of independent jobs, each turned the way that takes less.
+
+    The result is as of :func:`bench_gemm`, without a shape: ``workload``, ``jobs``, and ``swapped``, how many of them.
+    """
+    predict = model.predictor(cfg)
+
+    def cycles(gemm: Gemm) -> int:
+        return predict(*gemm.shape, sum(JOB_FLAGS[flag] for flag in gemm.flags)).queued
+
+    gemms = [gemm for gemm in WORKLOADS[name] for _ in range(gemm.count)]
+    turned = [min(gemm, swapped(gemm), key=cycles) for gemm in gemms]
+    jobs, size = [], 0
+    for gemm in turned:
+        own, own_size = _queue(gemm.shape, list(gemm.flags), gemm.bias, 1, L1_BASE + size)
+        jobs += own
+        size += own_size
+    result = _run_queue(engine, cfg, jobs, size, stall, traffic, seed)
+    words = sum(gemm.m * gemm.n for gemm in gemms)
+    turns = sum(was is not now for was, now in zip(gemms, turned, strict=True))
+    return [{"workload": name, "jobs": len(jobs), "swapped": turns, **result, "words_compared": words}]
+
+
+def _queue(shape: Shape, flags: list[str], bias: bool, repeat: int, base: int = L1_BASE) -> tuple[list[list[int]], int]:
+    """``repeat`` jobs on the same operands with a Z each, and how many bytes of L1 from ``base`` on they need."""
     m, n, k = shape
     if min(shape) < 1 or max(shape) > 0xFFFF:
         raise SimError("M, N and K must be from 1 to 65535", "x".join(map(str, shape)))
@@ -72,7 +98,7 @@ def _queue(shape: Shape, flags: list[str], bias: bool, repeat: int) -> tuple[lis
     if "Y" in flags:
         stored["y"] = (1, z_shape[1]) if bias else z_shape
     stored |= {f"z{i}": z_shape for i in range(repeat)}
-    addrs, end = {}, L1_BASE
+    addrs, end = {}, base
     for name, (lines, length) in stored.items():
         addrs[name] = end
         end += -(-2 * lines * length // ALIGNMENT) * ALIGNMENT
@@ -81,7 +107,7 @@ def _queue(shape: Shape, flags: list[str], bias: bool, repeat: int) -> tuple[lis
     for i in range(repeat):
         places = {name: addrs[name] for name in "xwy" if name in addrs} | {"z": addrs[f"z{i}"]}
         jobs.append(job_words(shape, places, strides, flags))
-    return jobs, end - L1_BASE
+    return jobs, end - base
 
 
 def _run_queue(
@@ -149,6 +175,45 @@ def _beside_cores(
         "quiet_core_rates": alone.rates,
         "least_share": min(shares),
         "mismatches": seen.mismatches + alone.mismatches,
+    }
+
+
+def bench_speed(engine: Path, fma_array: Path, cfg: HwConfig, *, seconds: float = 5.0, seed: int = 0) -> dict[str, Any]:
+    """Simulated kcycle per CPU second of the engine on L1 as RTL (library ``engine``, rtl.build_on_tcdm) under full load.
+
+    Full load: 96x96x96 back to back, each core requesting random words at 0.2 a cycle. Against the multiply-adders alone,
+    all fed with random bits (library ``fma_array``): taken in turns, ``seconds`` each, so that both see the same machine.
+
+    Raises:
+        SimError: if the engine hangs.
+    """
+    jobs, size = _queue((96, 96, 96), ["Y"], False, 1)
+    halves = np.random.default_rng(seed).normal(size=size // 2).astype(np.float16)
+    device = ContendedEngine(engine, halves.view(np.uint8))
+    spent, cycles = {"engine": 0.0, "array": 0.0}, {"engine": 0, "array": 0}
+    turns = 10
+    try:
+        device.set_traffic(0.2, seed)
+        while min(spent.values()) < seconds:
+            for name in spent:
+                start = time.process_time()
+                while time.process_time() - start < seconds / turns:
+                    if name == "engine":
+                        cycles[name] += device.run_queue(jobs * 4)[0]
+                    else:
+                        rtl.run_fma_array(fma_array, 50_000, seed)
+                        cycles[name] += 50_000
+                spent[name] += time.process_time() - start
+        mismatches = device.traffic(cfg.cores).mismatches
+    finally:
+        device.close()
+    speed = {name: cycles[name] / spent[name] / 1e3 for name in spent}
+    return {
+        "engine_kcycle_per_second": speed["engine"],
+        "array_kcycle_per_second": speed["array"],
+        "ratio": speed["engine"] / speed["array"],
+        "mismatches": mismatches,
+        "cpu_seconds": sum(spent.values()),
     }
 
 

@@ -1,4 +1,4 @@
-"""``tdco bench``: the figures the docs quote, measured on the RTL."""
+"""``tdco bench``: the figures the docs quote, measured on the RTL or its cycle model."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import click
 import redmule.verilog
 from tdco_sim import bench as measure
 from tdco_sim import rtl
+from tdco_sim.workloads import WORKLOADS
 from tdco_spec import get_config
 
 from ..errors import TdcoError
@@ -30,10 +31,11 @@ bench.add_command(simspeed)
 
 def _show_gemm(result: dict[str, Any]) -> None:
     columns = ("shape", "cycles", "busy", "macs", "utilization", "mismatches", "guard_errors")
-    rows = [["x".join(map(str, r["shape"])), *(r[c] for c in columns[1:])] for r in result["results"]]
-    table(f"GEMM on the RTL of {result['config']}", columns, rows)
-    if loud := [(r["shape"], r["traffic"]) for r in result["results"] if "traffic" in r]:
-        rows = [["x".join(map(str, shape)), t["quiet_cycles"], t["ratio"], t["least_share"]] for shape, t in loud]
+    names = [r.get("workload") or "x".join(map(str, r["shape"])) for r in result["results"]]
+    rows = [[name, *(r[c] for c in columns[1:])] for name, r in zip(names, result["results"], strict=True)]
+    table(f"GEMM on {result['config']}, engine {result['engine']}", columns, rows)
+    if loud := [(name, r["traffic"]) for name, r in zip(names, result["results"], strict=True) if "traffic" in r]:
+        rows = [[name, t["quiet_cycles"], t["ratio"], t["least_share"]] for name, t in loud]
         rate = loud[0][1]["rate"]
         table(f"cores make {rate} requests a cycle", ("shape", "quiet cycles", "ratio", "least core's share"), rows)
 
@@ -52,6 +54,8 @@ def parse_shapes(text: str) -> list[tuple[int, int, int]]:
 
 @bench.command()
 @_CONFIG
+@click.option("--engine", type=click.Choice(["rtl", "model"]), default="rtl", show_default=True)
+@click.option("--workload", type=click.Choice(sorted(WORKLOADS)), help="A training step's products, one queue.")
 @click.option("--shape", default="96x96x96,64x64x64,128x128x128,12x16x16", show_default=True, help="MxNxK[,..]")
 @click.option("--trans-x", is_flag=True, help="X is stored K x M.")
 @click.option("--trans-w", is_flag=True, help="W is stored N x K.")
@@ -66,14 +70,19 @@ def parse_shapes(text: str) -> list[tuple[int, int, int]]:
 )
 @click.option("--seed", type=int, default=0)
 @json_command(_show_gemm)
-def gemm(config: str, shape: str, no_y: bool, **options: Any) -> dict[str, Any]:
+def gemm(config: str, engine: str, workload: str | None, shape: str, no_y: bool, **options: Any) -> dict[str, Any]:
     """Cycles of GEMM jobs from TRIGGER to event, every result compared with golden."""
     cfg = get_config(config)
-    shapes = parse_shapes(shape)
-    library = engine_library("rtl", cfg) if options["traffic"] is None else contended_library(cfg)
-    results = measure.bench_gemm(library, cfg, shapes, y=not no_y, **options)
+    if engine != "rtl" and options["traffic"] is not None:
+        raise TdcoError("cores compete for L1 as RTL only", "--traffic", "leave --engine out")
+    library = engine_library(engine, cfg) if options["traffic"] is None else contended_library(cfg)
+    if workload:
+        given = {name: options[name] for name in ("stall", "traffic", "seed")}
+        results = measure.bench_workload(library, cfg, workload, **given)
+    else:
+        results = measure.bench_gemm(library, cfg, parse_shapes(shape), y=not no_y, **options)
     clean = all(r["mismatches"] == 0 and r["guard_errors"] == 0 for r in results)
-    return {"ok": clean, "config": config, "results": results}
+    return {"ok": clean, "config": config, "engine": engine, "results": results}
 
 
 def _show_fma(result: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The engine's cycle model: as an engine behind engine.h, and as a predictor of cycles at a memory that never refuses."""
+"""The engine's cycle model: an engine behind engine.h, and a predictor of cycles at a memory that never refuses."""
 
 import ctypes
 from collections.abc import Callable, Sequence
