@@ -277,7 +277,7 @@ async def fixed_shapes(dut: Any) -> None:
 
 @cocotb.test()
 async def one_tile(dut: Any) -> None:
-    """What the port does for a single tile: for each run of requests of one operand its first cycle, name and length."""
+    """The port at work on one tile: for each run of requests of one operand its first cycle, name and length."""
     bench = Bench(dut)
     await bench.start()
     job = make_job(bench.rng, bench.arena, (CFG.rows, CFG.tile_cols, CFG.tile_cols), stimuli.Y, padded=False)

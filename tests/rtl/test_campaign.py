@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import redmule.verilog
 from tdco_sim.rtl.stress import build_stress
-from tdco_spec import HwConfig, get_config
+from tdco_spec import CONFIGS, HwConfig, get_config
 
 from .campaign import Result, run_campaign, show
 
@@ -73,7 +73,7 @@ def configs_of_every_geometry() -> list[HwConfig]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "cfg",
-    [*configs_of_every_geometry(), get_config("rm_8x4"), get_config("rm_8x8")],
+    [*configs_of_every_geometry(), *(cfg for cfg in CONFIGS.values() if cfg is not RM_12X4)],
     ids=lambda cfg: cfg.name,
 )
 def test_every_geometry(cfg: HwConfig, seed: int) -> None:

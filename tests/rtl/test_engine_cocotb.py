@@ -19,6 +19,7 @@ from tdco_sim.build import cached
 from tdco_sim.verilator import MAKE_VARIABLES
 from tdco_spec import JOB_FLAGS, ConfigError, HwConfig, get_config
 
+from .cycles import OVER_CORE
 from .waves import vcd_to_fst
 
 REPOSITORY = Path(__file__).parents[2]
@@ -26,8 +27,7 @@ WAVES = os.environ.get("WAVES") == "1"
 WAVES_QUEUES = 5
 SMALL = replace(get_config("rm_12x4"), name="3x2, pipe 1, queue of 2", rows=3, cols=2, pipe=1, queue_jobs=2)
 ODD = replace(get_config("rm_12x4"), name="3x3, pipe 0", rows=3, cols=3, pipe=0)
-TARGETS = {"Y": 66, "": 54}
-TRANSPOSED_TARGET = 98
+TRANSPOSED_OVER_CORE = 98
 TILE = [[3, "W", 2], [5, "X", 12], [17, "Y", 12], [29, "W", 14], [113, "Z", 12], [125, "event", 1]]
 """The port's requests for a tile of rm_12x4 (cycle from TRIGGER, operand, lines), as docs/engine.md draws them."""
 
@@ -150,11 +150,9 @@ def test_engine(
     if cfg.name == "rm_12x4":
         assert report["tile"] == TILE
         for row in report["fixed"]:
-            if row["shape"][2] >= 16:
-                target = (
-                    TRANSPOSED_TARGET if row["flags"] & 7 else TARGETS["Y" if row["flags"] & JOB_FLAGS["Y"] else ""]
-                )
-                assert row["cycles"] <= row["core"] + target, row
+            y, transposed = bool(row["flags"] & JOB_FLAGS["Y"]), row["flags"] & 7
+            if row["shape"][2] >= cfg.tile_cols:
+                assert row["cycles"] <= row["core"] + (TRANSPOSED_OVER_CORE if transposed else OVER_CORE[y]), row
     if WAVES:
         (REPOSITORY / "build").mkdir(exist_ok=True)
         vcd_to_fst(tmp_path / "dump.vcd", REPOSITORY / "build" / f"redmule-{request.node.callspec.id}.fst")
