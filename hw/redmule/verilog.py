@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from tdco_spec import HwConfig
 
 from .array import FMA_MODULE
+from .fma_array import FmaArray
 from .fp import Fma
 from .tcdm import Bank, EngineTcdm, Tcdm
 from .tcdm.banks import BANK_MODULE
@@ -32,6 +33,11 @@ def emit_fma(cfg: HwConfig) -> str:
     # Verilator would inline it into the array: measured, that builds 1.6 times slower and runs no faster.
     head, ports, body = text.partition(");\n")
     return f"{head}{ports}  /* verilator no_inline_module */\n{body}"
+
+
+def emit_fma_array(cfg: HwConfig) -> str:
+    """As many multiply-adders as ``cfg`` has, and nothing else; the top module is ``fma_array``."""
+    return emit_fma(cfg) + convert(FmaArray(cfg.fmas, 32 if cfg.acc == "fp32" else 16), "fma_array")
 
 
 def _emit_bank(cfg: HwConfig) -> str:

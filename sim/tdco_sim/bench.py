@@ -178,11 +178,12 @@ def _beside_cores(
     }
 
 
-def bench_speed(engine: Path, fma_array: Path, cfg: HwConfig, *, seconds: float = 5.0, seed: int = 0) -> dict[str, Any]:
-    """Simulated kcycle per CPU second of the engine on L1 as RTL (library ``engine``, rtl.build_on_tcdm) under full load.
+def bench_speed(engine: Path, fma_array: Path, cfg: HwConfig, seconds: float = 5.0, seed: int = 0) -> dict[str, Any]:
+    """Simulated kcycle per CPU second of the engine on L1 as RTL (``engine``: rtl.build_on_tcdm) under full load.
 
-    Full load: 96x96x96 back to back, each core requesting random words at 0.2 a cycle. Against the multiply-adders alone,
-    all fed with random bits (library ``fma_array``): taken in turns, ``seconds`` each, so that both see the same machine.
+    Full load: 96x96x96 back to back while each core requests random words at 0.2 a cycle. Measured against the
+    multiply-adders alone, all fed with random bits (``fma_array``: rtl.build_fma_array), in turns, so that both see
+    the same machine, for ``seconds`` of CPU time each.
 
     Raises:
         SimError: if the engine hangs.

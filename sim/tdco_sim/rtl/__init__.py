@@ -13,7 +13,7 @@ from tdco_spec.emit import c_header
 from ..build import cached, compile_objects, linker, run_tool
 from ..verilator import verilate, wrapper_flags
 
-__all__ = ["build", "build_fma", "build_on_tcdm", "fma", "library"]
+__all__ = ["build", "build_fma", "build_fma_array", "build_on_tcdm", "fma", "library", "run_fma_array"]
 
 HERE = Path(__file__).parent
 
@@ -37,6 +37,11 @@ def build_on_tcdm(verilog: str, tcdm: str, cfg: HwConfig) -> Path:
 def build_fma(verilog: str, cfg: HwConfig) -> Path:
     """The shared library of the multiply-adder whose Verilog is ``verilog`` (top module redmule_fma)."""
     return library("fma", "redmule_fma", verilog, cfg)
+
+
+def build_fma_array(verilog: str, cfg: HwConfig) -> Path:
+    """The shared library of multiply-adders alone, whose Verilog is ``verilog`` (top module fma_array)."""
+    return library("fma_array", "fma_array", verilog, cfg)
 
 
 def library(
@@ -63,6 +68,11 @@ def library(
         run_tool([linker(), "-shared", *objects, *libraries, "-o", directory / "rtl.so"], f"RTL of {top}")
 
     return cached(f"rtl-{wrapper}", ["link", *map(str, [*archives, *objects])], make) / "rtl.so"
+
+
+def run_fma_array(library: Path, cycles: int, seed: int = 0) -> None:
+    """Lets the multiply-adders in ``library`` work on random bits."""
+    ctypes.CDLL(str(library)).tdco_rtl_fma_array(ctypes.c_uint64(cycles), ctypes.c_uint32(seed))
 
 
 def fma(
