@@ -1,7 +1,4 @@
-"""How each ONNX operator becomes nodes of the graph.
-
-An operator that is not listed here but has a definition of the same name in ``ops`` is taken over as it is.
-"""
+"""How each ONNX operator becomes nodes of the graph."""
 
 from __future__ import annotations
 
@@ -14,14 +11,12 @@ import numpy as np
 from .autodiff import LOSS_SCALE
 from .errors import TdcoError
 from .onnx_import import Import, OnnxNode
-from .ops import all_ops
 from .ops.reshape import infer as infer_reshape
 
 Results = Sequence[str]
 Lower = Callable[[Import, OnnxNode], Results]
 
 TO_NHWC, TO_NCHW, OIHW_TO_HWIO = (0, 2, 3, 1), (0, 3, 1, 2), (2, 3, 1, 0)
-INTERNAL = {"Contiguous", "Finite", "SGD"}
 
 
 def lower(im: Import, node: OnnxNode) -> Results:
@@ -32,10 +27,7 @@ def lower(im: Import, node: OnnxNode) -> Results:
     """
     if node.type in LOWER:
         return LOWER[node.type](im, node)
-    if node.type in all_ops() and node.type not in INTERNAL and not node.type.endswith("Grad"):
-        inputs = [im.tensor(i) if i else "" for i in node.inputs]
-        return im.builder.add(node.type, inputs, node.attrs, [_hint(node)], node.name)
-    known = sorted({*LOWER, *(n for n in all_ops() if n not in INTERNAL and not n.endswith("Grad"))})
+    known = sorted(name for name in LOWER if not name.endswith("Grad"))
     raise TdcoError(f"operator {node.type} is not supported", hint="supported: " + ", ".join(known))
 
 
@@ -320,10 +312,37 @@ def _reduce(op: str) -> Lower:
     return lower_reduce
 
 
+def _unary(op: str) -> Lower:
+    return lambda im, node: [_add(im, node, op, [im.tensor(node.inputs[0])])]
+
+
+def _channels_last(im: Import, node: OnnxNode, x: str) -> tuple[str, Sequence[int]]:
+    """``x`` [B,C,..] with its channels last, and the permutation that moves them back."""
+    rank = len(im.builder.type(x).shape)
+    return _transpose(im, node, x, (0, *range(2, rank), 1)), (0, rank - 1, *range(1, rank - 1))
+
+
 def _global_mean(im: Import, node: OnnxNode) -> Results:
-    x = im.tensor(node.inputs[0])
-    axes = tuple(range(2, len(im.builder.type(x).shape)))
-    return [_add(im, node, "ReduceMean", [x], axes=axes, keepdims=1)]
+    """Channels last, so that the transposes around it meet those of the convolution before it."""
+    x, back = _channels_last(im, node, im.tensor(node.inputs[0]))
+    axes = tuple(range(1, len(back) - 1))
+    return [_transpose(im, node, _add(im, node, "ReduceMean", [x], axes=axes, keepdims=1), back)]
+
+
+def _batch_norm(im: Import, node: OnnxNode) -> Results:
+    """With frozen statistics, channels last."""
+    _require(not node.attrs.get("training_mode", 0), "is in training mode", "export the model in eval mode")
+    _require(len([o for o in node.outputs if o]) == 1, "returns running statistics", "export the model in eval mode")
+    stats = [im.builder.constants.get(im.tensor(name)) for name in node.inputs[3:5]]
+    _require(all(s is not None for s in stats), "computes its statistics from data", "only constant ones are supported")
+    mean, variance = (np.asarray(s, np.float64) for s in stats)
+    rstd = 1 / np.sqrt(variance + node.attrs.get("epsilon", 1e-5))
+    frozen = [
+        im.builder.constant(f"{_hint(node)}.{name}", array, "f32") for name, array in (("mean", mean), ("rstd", rstd))
+    ]
+    x, back = _channels_last(im, node, im.tensor(node.inputs[0]))
+    operands = [x, *(im.tensor(i) for i in node.inputs[1:3]), *frozen]
+    return [_transpose(im, node, _add(im, node, "BatchNormalization", operands), back)]
 
 
 def _window(im: Import, node: OnnxNode, kernel: Sequence[int]) -> dict[str, Any]:
@@ -348,20 +367,38 @@ def _conv(im: Import, node: OnnxNode) -> Results:
     x, w = im.tensor(node.inputs[0]), im.tensor(node.inputs[1])
     shape = im.builder.type(w).shape
     window = _window(im, node, shape[2:])
+    if shape[1] == 1 and shape[0] == node.attrs.get("group", 1) == im.builder.type(x).shape[1]:
+        return _depthwise_conv(im, node, x, w, window)
     if (groups := node.attrs.get("group", 1)) > 1:
         window["group"] = groups
-    operands = [_transpose(im, node, x, TO_NHWC), _transpose(im, node, w, OIHW_TO_HWIO)]
-    bias = node.input(2)
-    if bias and not (bias in im.known and not im.known[bias].any()):
-        operands.append(im.tensor(bias))
+    operands = [_transpose(im, node, x, TO_NHWC), _transpose(im, node, w, OIHW_TO_HWIO), *_conv_bias(im, node)]
     return [_transpose(im, node, _add(im, node, "Conv", operands, **window), TO_NCHW)]
 
 
-def _max_pool(im: Import, node: OnnxNode) -> Results:
-    kernel = tuple(node.attrs["kernel_shape"])
-    window = _window(im, node, kernel)
-    x = _transpose(im, node, im.tensor(node.inputs[0]), TO_NHWC)
-    return [_transpose(im, node, _add(im, node, "MaxPool", [x], kernel_shape=kernel, **window), TO_NCHW)]
+def _conv_bias(im: Import, node: OnnxNode) -> list[str]:
+    bias = node.input(2)
+    return [im.tensor(bias)] if bias and not (bias in im.known and not im.known[bias].any()) else []
+
+
+def _depthwise_conv(im: Import, node: OnnxNode, x: str, w: str, window: dict[str, Any]) -> Results:
+    """A filter [C,1,kh,kw] per channel."""
+    channels, _, kh, kw = im.builder.type(w).shape
+    filters = _reshape(im, node, _transpose(im, node, w, (2, 3, 0, 1)), (kh, kw, channels))
+    operands = [_transpose(im, node, x, TO_NHWC), filters, *_conv_bias(im, node)]
+    return [_transpose(im, node, _add(im, node, "DepthwiseConv", operands, **window), TO_NCHW)]
+
+
+def _pool(op: str) -> Lower:
+    def lower_pool(im: Import, node: OnnxNode) -> Results:
+        _require(len([o for o in node.outputs if o]) == 1, "returns indices", "only the pooled values are supported")
+        kernel = tuple(node.attrs["kernel_shape"])
+        window = _window(im, node, kernel)
+        if node.attrs.get("count_include_pad", 0):
+            window["count_include_pad"] = 1
+        x = _transpose(im, node, im.tensor(node.inputs[0]), TO_NHWC)
+        return [_transpose(im, node, _add(im, node, op, [x], kernel_shape=kernel, **window), TO_NCHW)]
+
+    return lower_pool
 
 
 def _cross_entropy(im: Import, node: OnnxNode) -> Results:
@@ -422,6 +459,8 @@ def _text(node: OnnxNode, name: str, default: str) -> str:
 
 LOWER: dict[str, Lower] = {
     "Add": _binary("Add"),
+    "AveragePool": _pool("AveragePool"),
+    "BatchNormalization": _batch_norm,
     "Cast": _cast,
     "CastLike": _alias,
     "Concat": _concat,
@@ -439,12 +478,13 @@ LOWER: dict[str, Lower] = {
     "LayerNormalization": _layer_norm,
     "LayerNormalizationGrad": _layer_norm_grad,
     "MatMul": _matmul,
-    "MaxPool": _max_pool,
+    "MaxPool": _pool("MaxPool"),
     "Mul": _binary("Mul"),
     "Neg": _neg,
     "Pow": _pow,
     "ReduceMean": _reduce("ReduceMean"),
     "ReduceSum": _reduce("ReduceSum"),
+    "Relu": _unary("Relu"),
     "Reshape": _onnx_reshape,
     "Slice": _slice,
     "Softmax": _softmax,

@@ -79,23 +79,24 @@ def compile_model(
         if strategy:
             raise TdcoError(f"is a training graph, strategy {strategy} cannot be applied", model.name, "leave it out")
         forward, step, training = _given_step(model.onnx, model.name, dumps)
+        model_parameters = parameters(forward)
     elif not strategy:
         raise TdcoError("has no strategy", model.name, "say what to train, for example --strategy lp")
     else:
         forward = _run_passes(forward_graph(model, batch), "import", FORWARD_PASSES, dumps)
         training = resolve(strategy, forward, lr, loss or model.loss, optimizer, accumulate)
+        model_parameters = parameters(forward)
         forward = prepare(forward, training)
         step = build_step(forward, training)
     step = _run_passes(step, "autodiff", STEP_PASSES, dumps)
     graph, layout = assign_layout(step)
     dumps[f"{len(dumps):02}_layout.txt"] = str(verify(graph))
     schedule, memory = plan(graph, layout, choose_tiling(graph, layout, cfg, predict), cfg, predict)
-    added = {name for adapter in training.adapters for name in adapter.names}
     trainable = {name: parameters(forward)[name].size for name in training.trainable}
     meta = {
         **asdict(training),
         "trainable": trainable,
-        "parameters": sum(t.size for n, t in parameters(forward).items() if n not in added),
+        "parameters": sum(t.size for t in model_parameters.values()),
         "copies_inserted": list(layout.copies),
         "model": model.name,
     }

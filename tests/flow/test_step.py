@@ -131,6 +131,27 @@ def test_other_losses_on_the_device(tmp_path: Path, loss: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model", "strategy", "limit"),
+    [
+        ("resnet8", "full", 0.10),
+        ("resnet8", "train:fc.*,stacks.2.norm2.*", 0.02),
+        ("mobilenet_v1_025", "train:blocks.12.*,fc.*", 0.20),
+        ("deep_ae", "train:layers.9.*", 0.02),
+    ],
+)
+def test_models_of_the_zoo(tmp_path: Path, model: str, strategy: str, limit: float) -> None:
+    """The limits are wide where many ReLUs decide in fp16; in exact arithmetic the same steps are torch's to 1e-6."""
+    out, cfg = tmp_path / "out", replace(CFG, l2_bytes=8 << 20)
+    doc = compile_model(zoo.load(f"zoo:{model}"), strategy, cfg, out)
+    assert not doc["train"]["copies_inserted"]
+    inputs = noise_inputs(out)
+    inputs |= {n: a % 2 for n, a in inputs.items() if a.dtype == np.int32}
+    error = update_error(out, inputs, host.run(out, golden.build(cfg), inputs=inputs))
+    assert error.max_rel_error <= limit and error.cosine >= 1 - limit**2
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["lp", "ft1", "ft2", "lora1", "lora2"])
 def test_batches_of_cct2(tmp_path: Path, strategy: str) -> None:
     out, cfg = tmp_path / "out", replace(CFG, l2_bytes=4 << 20)

@@ -76,7 +76,7 @@ def gradient_graph(op: OpDef, sample: Sample, output: int) -> tuple[Graph, list[
     types = sample_types(sample)
     names = ["" if t is None else b.input(f"in{n}", t) for n, t in enumerate(types)]
     outs = b.add(op.name, names, sample.attrs)
-    wanted = [t is not None and DTYPES[t.dtype].kind == "f" for t in types]
+    wanted = [t is not None and DTYPES[t.dtype].kind == "f" and n not in op.frozen for n, t in enumerate(types)]
     dys: list[str | None] = [None] * len(outs)
     dys[output] = b.input("dy", b.type(outs[output]))
     assert op.grad

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -54,11 +55,43 @@ def max_pool(inputs: Tensors, attrs: Attrs) -> Tensors:
     return [F.max_pool2d(padded, attrs["kernel_shape"], attrs["strides"]).permute(0, 2, 3, 1)]
 
 
+def average_pool(inputs: Tensors, attrs: Attrs) -> Tensors:
+    """By sums, because PyTorch pads both sides alike."""
+    top, left, bottom, right = attrs["pads"]
+    x = inputs[0].permute(0, 3, 1, 2)
+
+    def sums(values: torch.Tensor) -> torch.Tensor:
+        padded = F.pad(values, (left, right, top, bottom))
+        return F.avg_pool2d(padded, attrs["kernel_shape"], attrs["strides"], divisor_override=1)
+
+    count = prod(attrs["kernel_shape"]) if attrs.get("count_include_pad") else sums(torch.ones_like(x[:1, :1]))
+    return [(sums(x) / count).permute(0, 2, 3, 1)]
+
+
+def depthwise_conv(inputs: Tensors, attrs: Attrs) -> Tensors:
+    x, w, bias = [*inputs, None][:3]
+    top, left, bottom, right = attrs["pads"]
+    padded = F.pad(x.permute(0, 3, 1, 2), (left, right, top, bottom))
+    filters = w.permute(2, 0, 1)[:, None].contiguous()
+    return [F.conv2d(padded, filters, bias, attrs["strides"], groups=x.shape[3]).permute(0, 2, 3, 1)]
+
+
+def batch_norm(inputs: Tensors, attrs: Attrs) -> Tensors:
+    """With the statistics applied first: PyTorch takes a variance, which must not be negative, instead of rstd."""
+    x, scale, shift, mean, rstd = inputs
+    normal = ((x - mean) * rstd).movedim(-1, 1)
+    zero, one = torch.zeros_like(mean), torch.ones_like(mean)
+    return [F.batch_norm(normal, zero, one, scale, shift, eps=0.0).movedim(1, -1)]
+
+
 TORCH: dict[str, Callable[[Tensors, Attrs], Tensors]] = {
     "Add": lambda i, a: [i[0] + i[1]],
+    "AveragePool": average_pool,
+    "BatchNormalization": batch_norm,
     "Concat": lambda i, a: [torch.cat(list(i), a["axis"])],
     "Contiguous": lambda i, a: [i[0].contiguous()],
     "Conv": conv,
+    "DepthwiseConv": depthwise_conv,
     "Expand": lambda i, a: [i[0].expand(a["shape"])],
     "Gelu": lambda i, a: [F.gelu(i[0])],
     "Gemm": lambda i, a: [i[0] @ i[1] + i[2]],

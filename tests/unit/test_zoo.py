@@ -24,10 +24,11 @@ def test_every_parameter_survives_export_of_a_fresh_model() -> None:
     model, graph = cct2()
     assert model.module is not None
     expected = {n: tuple(p.shape) for n, p in model.module.named_parameters()}
-    assert {n: t.shape for n, t in parameters(graph).items()} == expected
+    own = {n: graph.values[n].as_user(graph.constants[n]) for n in parameters(graph)}
+    assert {n: a.shape for n, a in own.items()} == expected
     assert sum(t.size for t in parameters(graph).values()) == PARAMETERS == 283_723
     for name, parameter in model.module.named_parameters():
-        np.testing.assert_array_equal(graph.constants[name], parameter.detach().numpy())
+        np.testing.assert_array_equal(own[name], parameter.detach().numpy())
 
 
 @pytest.mark.parametrize("pretrained", [False, True])
@@ -86,7 +87,7 @@ def test_a_users_own_onnx_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("zoo:cct9", "there is no model 'cct9' .it has: cct2"),
+        ("zoo:cct9", "there is no model 'cct9' .it has: cct2, cct6, deep_ae"),
         ("model.tflite", "not recognised .MODEL is zoo:NAME, file.py:function or model.onnx"),
         ("nowhere.onnx", "nowhere.onnx: no such file"),
         ("nowhere.py:f", "nowhere.py: no such Python file"),

@@ -59,6 +59,8 @@ class OpDef:
     """numpy reference; computes in the precision of its inputs."""
     grad: Grad | None = None
     """None: not differentiable (an operator that only occurs behind the loss, or a gradient operator)."""
+    frozen: tuple[int, ...] = ()
+    """Inputs that have no gradient although they are numbers: the statistics of a batch normalisation."""
     domain: Callable[[Node, Sequence[Any], Sequence[TensorType]], Domain] | None = None
     """(node, input types, output types) -> iteration domain."""
     lower: Callable[[Node, Tile], Sequence[GemmJob | KernelCall]] | None = None

@@ -4,10 +4,19 @@ A pass keeps what the graph computes and the names of its inputs, outputs, state
 """
 
 from .eliminate_common import eliminate_common
+from .fold_batch_norm import fold_batch_norm
 from .fold_constants import fold_constants
 from .fuse_bias import fuse_bias
 from .merge_slices import merge_slices
 from .sink_transposes import sink_transposes
 from .store_as_read import store_as_read
 
-__all__ = ["eliminate_common", "fold_constants", "fuse_bias", "merge_slices", "sink_transposes", "store_as_read"]
+__all__ = [
+    "eliminate_common",
+    "fold_batch_norm",
+    "fold_constants",
+    "fuse_bias",
+    "merge_slices",
+    "sink_transposes",
+    "store_as_read",
+]

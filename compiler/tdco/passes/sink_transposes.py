@@ -1,7 +1,7 @@
 """Transposes move towards the outputs until they meet and cancel.
 
-``Relu(Transpose(x))`` -> ``Transpose(Relu(x))``; ``Transpose(Transpose(x))`` -> one or none. The transposes that the
-importer puts around NHWC convolutions and poolings vanish this way.
+``Relu(Transpose(x))`` -> ``Transpose(Relu(x))``, sums likewise; ``Transpose(Transpose(x))`` -> one or none. The
+transposes that the importer puts around NHWC convolutions and poolings vanish this way.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from ..ir import Builder, Graph, Node, prune
 
 UNARY = {"Relu", "Gelu"}
 BINARY = {"Add", "Mul"}
+REDUCE = {"ReduceMean", "ReduceSum"}
 Moved = tuple[str, tuple[int, ...]]
 
 
@@ -38,6 +39,14 @@ def sink_transposes(graph: Graph) -> Graph:
         if node.op == "Transpose" and node.outputs[0] not in graph.outputs:
             source, perm = moved.get(node.inputs[0], (node.inputs[0], tuple(range(len(node.attrs["perm"])))))
             moved[node.outputs[0]] = (source, tuple(perm[p] for p in node.attrs["perm"]))
+            continue
+        if node.op in REDUCE and node.inputs[0] in moved and node.outputs[0] not in graph.outputs:
+            source, perm = moved[node.inputs[0]]
+            axes = tuple(sorted(perm[d] for d in node.attrs["axes"]))
+            out = b.add1(node.op, [source], {**node.attrs, "axes": axes}, f"{node.outputs[0]}.moved", node.source)
+            kept = range(len(perm)) if node.attrs.get("keepdims", 1) else [d for d in range(len(perm)) if d not in axes]
+            order = tuple(kept.index(d) for d in perm if d in kept)
+            moved[node.outputs[0]] = (out, order)
             continue
         common = _common_perm(graph, node, moved)
         if common and node.outputs[0] not in graph.outputs:

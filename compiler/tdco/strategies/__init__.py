@@ -17,6 +17,7 @@ from ..autodiff import LEARNING_RATE, LOSS_SCALE, parameters
 from ..errors import TdcoError
 from ..ir import Graph
 from ..optimizer import parse
+from ..passes import fold_batch_norm
 from .adapters import Adapter, attach, find_adapters
 
 
@@ -99,7 +100,9 @@ def resolve(
 
 
 def prepare(graph: Graph, training: Training) -> Graph:
-    """The forward ``graph`` with what ``training`` adds to the model: its adapters."""
+    """The forward ``graph`` with what ``training`` changes about the model: adapters beside their targets, frozen batch
+    normalisations folded into frozen convolutions."""
+    graph = fold_batch_norm(graph, training.trainable)
     return attach(graph, training.adapters) if training.adapters else graph
 
 

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     import onnx
     from torch import Tensor, nn
 
-ZOO = {"cct2": "cct2"}
-"""Model name -> the module of this package whose ``build(pretrained, seed)`` returns (PyTorch module, example)."""
+ZOO = ("cct2", "cct6", "deep_ae", "mobilenet_v1_025", "resnet8")
+"""Modules of this package whose ``build(pretrained, seed)`` returns (PyTorch module, example); ``LOSS``, where there is
+one, is the model's loss."""
 
 FORMS = "MODEL is zoo:NAME, file.py:function or model.onnx"
 
@@ -47,8 +48,9 @@ def load(spec: str, pretrained: bool = True, seed: int = 0) -> Model:
     """
     name = spec.removeprefix("zoo:")
     if name in ZOO:
-        module, example = importlib.import_module(f"{__name__}.{ZOO[name]}").build(pretrained, seed)
-        return Model(name, module, example)
+        recipe = importlib.import_module(f"{__name__}.{name}")
+        module, example = recipe.build(pretrained, seed)
+        return Model(name, module, example, loss=getattr(recipe, "LOSS", "cross_entropy"))
     if spec.startswith("zoo:"):
         raise TdcoError(f"there is no model {name!r}", "zoo", "it has: " + ", ".join(ZOO))
     path, separator, function = spec.rpartition(":")

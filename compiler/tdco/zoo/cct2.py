@@ -6,7 +6,9 @@ mean over the tokens (sequence pooling) feeds the classifier. Architecture: arXi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.resources import files
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -21,50 +23,54 @@ CHECKPOINT = "cct2_digits.npz"
 
 
 class Tokenizer(nn.Module):
-    """[B,3,32,32] -> [B,64,128]: twice conv 3x3, ReLU, max pool 3/2/1; the pixels left are the tokens."""
+    """[B,3,32,32] -> [B,tokens,channels]: conv 3x3, ReLU, max pool 3/2/1 for every entry of ``channels``; the pixels
+    left are the tokens."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: Sequence[int]) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
-        self.conv2 = nn.Conv2d(64, EMBED, 3, padding=1, bias=False)
+        self.layers = len(channels)
+        for n, (inputs, outputs) in enumerate(pairwise((3, *channels)), 1):
+            setattr(self, f"conv{n}", nn.Conv2d(inputs, outputs, 3, padding=1, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
-        for conv in (self.conv1, self.conv2):
-            x = F.max_pool2d(F.relu(conv(x)), 3, stride=2, padding=1)
+        for n in range(1, self.layers + 1):
+            x = F.max_pool2d(F.relu(getattr(self, f"conv{n}")(x)), 3, stride=2, padding=1)
         return x.flatten(2).transpose(1, 2)
 
 
 class Block(nn.Module):
-    """[B,64,128] -> [B,64,128]: attention, then an MLP whose residual starts from the *normalised* tokens."""
+    """[B,tokens,embed] -> the same: attention, then an MLP whose residual starts from the *normalised* tokens."""
 
-    def __init__(self) -> None:
+    def __init__(self, embed: int, heads: int, hidden: int) -> None:
         super().__init__()
-        self.norm1, self.norm2 = nn.LayerNorm(EMBED), nn.LayerNorm(EMBED)
-        self.q, self.k, self.v = (nn.Linear(EMBED, EMBED, bias=False) for _ in range(3))
-        self.proj, self.fc1, self.fc2 = (nn.Linear(EMBED, EMBED) for _ in range(3))
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(embed), nn.LayerNorm(embed)
+        self.q, self.k, self.v = (nn.Linear(embed, embed, bias=False) for _ in range(3))
+        self.proj, self.fc1, self.fc2 = nn.Linear(embed, embed), nn.Linear(embed, hidden), nn.Linear(hidden, embed)
 
     def attention(self, x: Tensor) -> Tensor:
-        batch, tokens, _ = x.shape
-        q, k, v = (p(x).reshape(batch, tokens, HEADS, -1).transpose(1, 2) for p in (self.q, self.k, self.v))
-        weights = (q @ k.transpose(2, 3) * (EMBED // HEADS) ** -0.5).softmax(-1)
-        return self.proj((weights @ v).transpose(1, 2).reshape(batch, tokens, EMBED))
+        batch, tokens, embed = x.shape
+        q, k, v = (p(x).reshape(batch, tokens, self.heads, -1).transpose(1, 2) for p in (self.q, self.k, self.v))
+        weights = (q @ k.transpose(2, 3) * (embed // self.heads) ** -0.5).softmax(-1)
+        return self.proj((weights @ v).transpose(1, 2).reshape(batch, tokens, embed))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.norm2(x + self.attention(self.norm1(x)))
         return x + self.fc2(F.gelu(self.fc1(x)))
 
 
-class Cct2(nn.Module):
+class Cct(nn.Module):
     """[B,3,32,32] -> logits [B,10]."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: Sequence[int], tokens: int, blocks: int, heads: int, hidden: int) -> None:
         super().__init__()
-        self.tokenizer = Tokenizer()
-        self.position = nn.Parameter(torch.empty(1, TOKENS, EMBED))
-        self.blocks = nn.ModuleList(Block() for _ in range(2))
-        self.norm = nn.LayerNorm(EMBED)
-        self.seq_pool = nn.Linear(EMBED, 1)
-        self.fc = nn.Linear(EMBED, CLASSES)
+        embed = channels[-1]
+        self.tokenizer = Tokenizer(channels)
+        self.position = nn.Parameter(torch.empty(1, tokens, embed))
+        self.blocks = nn.ModuleList(Block(embed, heads, hidden) for _ in range(blocks))
+        self.norm = nn.LayerNorm(embed)
+        self.seq_pool = nn.Linear(embed, 1)
+        self.fc = nn.Linear(embed, CLASSES)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -84,6 +90,13 @@ class Cct2(nn.Module):
         x = self.norm(x)
         weights = self.seq_pool(x).softmax(1).transpose(1, 2)
         return self.fc((weights @ x).squeeze(1))
+
+
+class Cct2(Cct):
+    """CCT-2."""
+
+    def __init__(self) -> None:
+        super().__init__((64, EMBED), TOKENS, 2, HEADS, EMBED)
 
 
 def build(pretrained: bool = True, seed: int = 0) -> tuple[nn.Module, Tensor]:
