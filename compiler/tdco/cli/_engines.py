@@ -48,3 +48,9 @@ def contended_library(cfg: HwConfig) -> Path:
     """The shared library of ``cfg``'s RTL with L1 as RTL, where cores may compete for it."""
     with console.status(f"building the RTL of {cfg.name} and its L1 (cached after the first time)"):
         return rtl.build_on_tcdm(engine_verilog(cfg), tcdm_verilog(cfg), cfg)
+
+
+def fma_array_library(cfg: HwConfig) -> Path:
+    """The shared library of ``cfg``'s multiply-adders alone."""
+    with console.status("building the multiply-adders (cached after the first time)"):
+        return rtl.build_fma_array(_kept(cfg, redmule.verilog.emit_fma_array), cfg)

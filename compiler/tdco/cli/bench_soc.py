@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 import numpy as np
+from tdco_sim.bench import bench_speed
 from tdco_sim.soc import run as soc
 from tdco_sim.soc.kernels import KernelRunner
 from tdco_spec import HwConfig, get_config
@@ -20,8 +21,8 @@ from ..ir import DTYPES, Node, TensorType
 from ..ops import OpDef, Sample, all_ops
 from ..pipeline import compile_model
 from ..program import KernelCall, Ref
-from ._console import console, json_command, table
-from ._engines import engine_verilog, tcdm_verilog
+from ._console import console, json_command, key_values, table
+from ._engines import contended_library, engine_verilog, fma_array_library, tcdm_verilog
 from .run import hw_of, load_program, step_inputs
 
 _ALIGN_BYTES = 4
@@ -161,19 +162,24 @@ def soc_speed(out: Path, engine: str) -> dict[str, Any]:
 def _show_speed(result: dict[str, Any]) -> None:
     columns = list(result["soc"][0])
     table(f"cluster simulator, {result['program']}", columns, [[r[c] for c in columns] for r in result["soc"]])
+    key_values("the RTL engine on L1 as RTL under full load, and its multiply-adders alone", result["rtl"])
 
 
 @click.command()
 @click.option("--hw-config", "-c", "config", default="rm_12x4", show_default=True)
 @click.option("--strategy", "-s", default="ft2", show_default=True, help="Of CCT-2.")
 @click.option("--engine", "engines", multiple=True, default=("golden", "model", "rtl"), show_default=True)
+@click.option("--seconds", type=click.FloatRange(min=0.1), default=5.0, show_default=True, help="Of the RTL alone.")
 @json_command(_show_speed)
-def simspeed(config: str, strategy: str, engines: tuple[str, ...]) -> dict[str, Any]:
-    """Simulated kcycle/s and MIPS of a whole step of CCT-2 on the cluster simulator, with each engine."""
+def simspeed(config: str, strategy: str, engines: tuple[str, ...], seconds: float) -> dict[str, Any]:
+    """Simulated kcycle per CPU second: a whole step of CCT-2 on the cluster simulator, and the RTL alone."""
+    cfg = get_config(config)
+    rtl = bench_speed(contended_library(cfg), fma_array_library(cfg), cfg, seconds)
     with tempfile.TemporaryDirectory(prefix="tdco-") as folder:
         out = Path(folder) / "out"
         with console.status("compiling"):
-            compile_model(zoo.load("zoo:cct2", True, 0), strategy, get_config(config), out)
+            compile_model(zoo.load("zoo:cct2", True, 0), strategy, cfg, out)
         with console.status("running"):
             rows = [soc_speed(out, engine) for engine in engines]
-    return {"ok": True, "config": config, "program": f"CCT-2 {strategy}", "soc": rows}
+    program = f"CCT-2 {strategy}"
+    return {"ok": rtl["mismatches"] == 0, "config": config, "rtl": rtl, "program": program, "soc": rows}
