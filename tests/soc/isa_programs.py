@@ -127,7 +127,7 @@ def fp_program(suffix: str) -> tuple[str, list[str]]:
     return "".join(text) + EPILOGUE + "\n".join(data), labels
 
 
-REGISTERS = [f"x{i}" for i in (1, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 28, 31)]  # x2, x5 are bases
+REGISTERS = [f"x{i}" for i in (1, 3, 4, 6, 7, 8, 10, 11, 12, 13, 14, 15, 16, 28, 30, 31)]  # x2, x5, x9 are bases
 REG_OPS = ("add", "sub", "sll", "slt", "sltu", "xor", "srl", "sra", "or", "and")
 MUL_OPS = ("mul", "mulh", "mulhsu", "mulhu", "div", "divu", "rem", "remu")
 IMM_OPS = ("addi", "slti", "sltiu", "xori", "ori", "andi")
@@ -143,8 +143,8 @@ def _instruction(rng: random.Random, index: int) -> str:
     d, a, b = reg(REGISTERS), reg(REGISTERS), reg(REGISTERS)
     if rng.random() < 0.4:
         a = d  # the two-address forms compress
-    base, offset = ("x2", rng.randrange(64)) if rng.random() < 0.5 else ("x5", rng.randrange(-64, 64))
-    kind = rng.randrange(12)
+    base, offset = rng.choice([("x2", rng.randrange(64)), ("x9", rng.randrange(32)), ("x5", rng.randrange(-64, 64))])
+    kind = rng.randrange(13)
     if kind < 4:
         return f"{rng.choice(REG_OPS + MUL_OPS)} {d}, {a}, {b}"
     if kind < 6:
@@ -158,9 +158,21 @@ def _instruction(rng: random.Random, index: int) -> str:
         op, size = rng.choice(list(STORES.items()))
         return f"{op} {d}, {offset * size}({base})"
     if kind == 9:
-        return f"{rng.choice(BRANCHES)} {d}, {b}, {index}f\n    addi {d}, {d}, {index % 31}\n{index}:"
+        other = rng.choice([b, "x0"])  # comparisons with zero compress
+        return f"{rng.choice(BRANCHES)} {d}, {other}, {index}f\n    addi {d}, {d}, {index % 31}\n{index}:"
     if kind == 10:
         return rng.choice([f"lui {d}, {rng.getrandbits(20)}", f"jal {d}, {index}f\n    nop\n{index}:\n    li {d}, 5"])
+    if kind == 11:
+        jump = rng.choice([f"jr {d}", f"jalr {d}"])
+        return rng.choice(
+            [
+                f"la {d}, {index}f\n    {jump}\n    addi {d}, {d}, 9\n{index}:\n    li x1, 7\n    li {d}, {index % 31}",
+                f"lui {d}, {rng.randrange(1, 32)}",
+                f"mv {d}, {b}",
+                f"addi {d}, x2, {4 * rng.randrange(1, 256)}\n    sub {d}, {d}, x2",
+                f"j {index}f\n    li {d}, 3\n{index}:",
+            ]
+        )
     op = rng.choice(FP_MIX)
     return f"{op} {d}, {a}, {b}"
 
@@ -168,7 +180,7 @@ def _instruction(rng: random.Random, index: int) -> str:
 def integer_program(seed: int) -> str:
     """A random program of 4,000 instructions on random registers; prints its scratch memory, registers and fcsr."""
     rng = random.Random(seed)
-    lines = [PROLOGUE, "    la x2, scratch", "    la x5, scratch + 512"]
+    lines = [PROLOGUE, "    la x2, scratch", "    la x5, scratch + 512", "    la x9, scratch + 256"]
     lines += [f"    li {r}, {rng.getrandbits(32)}" for r in REGISTERS]
     lines += [f"    {_instruction(rng, index)}" for index in range(1, 4001)]
     lines += [f"    sw {r}, {4 * i}(x2)" for i, r in enumerate(REGISTERS)]
