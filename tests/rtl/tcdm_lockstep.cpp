@@ -1,4 +1,5 @@
 // L1 as RTL beside L1 in C++: random initiators ask both for the same; every grant and every word read must agree.
+#include <algorithm>
 #include <cstdio>
 #include <random>
 
@@ -123,4 +124,33 @@ extern "C" int tcdm_lockstep(uint64_t cycles, uint32_t seed, Report *report)
         if (memory.load(TDCO_L1_BASE + offset, 4) != rtl.word(offset))
             return differ("the final memory", offset);
     return 0;
+}
+
+// On the RTL alone, for `cycles`: each client in `clients` always requests word i * stride, the engine, if asked, all its
+// words from word 0 but the last. Grants and longest waits, the engine's last.
+extern "C" void tcdm_scenario(
+    uint32_t cycles, uint32_t clients, uint32_t stride, int with_engine, uint32_t *grants, uint32_t *waits)
+{
+    tdco::VerilatedTcdm rtl;
+    uint8_t be[TDCO_PORT_WORDS] = {};
+    std::fill_n(be, TDCO_PORT_WORDS - 1, 0xF);
+    const uint32_t nothing[TDCO_PORT_WORDS] = {};
+    uint32_t refused[PORTS + 1] = {};
+    std::fill_n(grants, PORTS + 1, 0);
+    std::fill_n(waits, PORTS + 1, 0);
+    const uint32_t requests = clients | uint32_t(with_engine != 0) << PORTS;
+    for (uint32_t now = 0; now < cycles; now++) {
+        rtl.show_engine(with_engine, false, TDCO_L1_BASE, be, nothing);
+        for (uint32_t i = 0; i < PORTS; i++)
+            rtl.show_client(i, clients >> i & 1, false, 0xF, TDCO_L1_BASE + 4 * stride * i, 0);
+        rtl.settle();
+        const uint32_t granted = rtl.granted() | uint32_t(rtl.engine_granted()) << PORTS;
+        rtl.edge();
+        for (uint32_t i = 0; i <= PORTS; i++) {
+            const bool got = granted >> i & requests >> i & 1;
+            grants[i] += got;
+            refused[i] = got || !(requests >> i & 1) ? 0 : refused[i] + 1;
+            waits[i] = std::max(waits[i], refused[i]);
+        }
+    }
 }

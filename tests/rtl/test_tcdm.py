@@ -1,13 +1,17 @@
-"""L1 as RTL against L1 in C++, which the cluster simulator can use in its place: grant for grant, word for word."""
+"""L1 as RTL: against L1 in C++, grant for grant and word for word; against shares of it derived by hand; and under an
+engine whose cores load it."""
 
 from __future__ import annotations
 
 import ctypes
+from functools import cache
 from pathlib import Path
 
 import pytest
 import tdco_sim
-from redmule.verilog import emit_tcdm
+from redmule.verilog import emit, emit_fma_array, emit_tcdm
+from tdco_sim import rtl
+from tdco_sim.bench import bench_gemm, bench_speed
 from tdco_spec import HwConfig, get_config
 
 from .verilated import HERE, library
@@ -34,11 +38,15 @@ class Report(ctypes.Structure):
     ]
 
 
-def run(cfg: HwConfig, cycles: int, seed: int) -> Report:
+@cache
+def build(cfg: HwConfig) -> ctypes.CDLL:
     sources = [HERE / "tcdm_lockstep.cpp", SIM / "soc" / "banks_model.cpp"]
-    built = library(cfg, sources, {"tcdm": emit_tcdm(cfg)}, [SIM, SIM / "rtl", SIM / "soc"])
+    return library(cfg, sources, {"tcdm": emit_tcdm(cfg)}, [SIM, SIM / "rtl", SIM / "soc"])
+
+
+def run(cfg: HwConfig, cycles: int, seed: int) -> Report:
     report = Report()
-    assert built.tcdm_lockstep(ctypes.c_uint64(cycles), seed, ctypes.byref(report)) == 0, report.error.decode()
+    assert build(cfg).tcdm_lockstep(ctypes.c_uint64(cycles), seed, ctypes.byref(report)) == 0, report.error.decode()
     return report
 
 
@@ -56,3 +64,74 @@ def test_lockstep_for_long(seed: int) -> None:
     report = run(get_config("rm_12x4"), 2_000_000, seed)
     assert report.engine_wait == 1
     assert report.client_wait <= get_config("rm_12x4").l1_wait_cycles
+
+
+CFG = get_config("rm_12x4")
+WAIT = CFG.tcdm_max_wait_cycles
+CORES, ALL = (1 << CFG.cores) - 1, (1 << CFG.l1_ports) - 1
+
+
+def scenario(cycles: int, clients: int, stride: int, engine: bool) -> tuple[set[int], set[int], int, int]:
+    """Grants of each client that asks, their longest waits, and both of the engine."""
+    grants, waits = ((ctypes.c_uint32 * (CFG.l1_ports + 1))() for _ in range(2))
+    build(CFG).tcdm_scenario(cycles, clients, stride, engine, grants, waits)
+    asking = [i for i in range(CFG.l1_ports) if clients >> i & 1]
+    return {grants[i] for i in asking}, {waits[i] for i in asking}, grants[CFG.l1_ports], waits[CFG.l1_ports]
+
+
+def test_clients_on_distinct_banks_do_not_wait() -> None:
+    assert scenario(1000, ALL, 1, False) == ({1000}, {0}, 0, 0)
+
+
+def test_eight_cores_on_one_bank_take_turns() -> None:
+    assert scenario(8 * 100, CORES, CFG.l1_banks, False) == ({100}, {7}, 0, 0)
+
+
+def test_the_engine_beside_cores_on_other_banks() -> None:
+    cores_8_to_15 = 0xFF << 8 & ALL  # clients 8 to 12 on banks 8 to 12; the engine's words lie in banks 0 to 7
+    assert scenario(1000, cores_8_to_15, 1, True) == ({1000}, {0}, 1000, 0)
+
+
+def test_a_core_on_the_engines_banks() -> None:
+    turns = 200  # each: the engine as long as it may, then the core
+    assert scenario(turns * (WAIT + 1), 1, 1, True) == ({turns}, {WAIT}, turns * WAIT, 1)
+
+
+def test_a_core_on_each_of_the_engines_banks() -> None:
+    turns = 200  # all their banks open in the same cycle
+    assert scenario(turns * (WAIT + 1), CORES, 1, True) == ({turns}, {WAIT}, turns * WAIT, 1)
+
+
+def test_everybody_on_one_bank_waits_as_long_as_the_bound_says() -> None:
+    turns = 50 * CFG.l1_ports
+    expected = {turns // CFG.l1_ports}, {CFG.l1_wait_cycles}, turns * WAIT, 1
+    assert scenario(turns * (WAIT + 1), ALL, CFG.l1_banks, True) == expected
+
+
+@cache
+def engine_on_tcdm() -> Path:
+    return rtl.build_on_tcdm(emit(CFG), emit_tcdm(CFG), CFG)
+
+
+def test_gemm_beside_cores() -> None:
+    quiet, odd = bench_gemm(engine_on_tcdm(), CFG, [(96, 96, 96), (33, 17, 50)], traffic=0.2, seed=3)
+    for result in (quiet, odd):
+        assert result["mismatches"] == result["guard_errors"] == 0
+    assert quiet["traffic"]["ratio"] <= 1.05
+    assert quiet["traffic"]["least_share"] >= 0.75
+    assert all(rate > 0.19 for rate in quiet["traffic"]["quiet_core_rates"])
+
+
+def test_gemm_beside_cores_that_never_pause() -> None:
+    flags = {"trans_x": True, "trans_w": True, "trans_z": True, "bias": True}
+    (result,) = bench_gemm(engine_on_tcdm(), CFG, [(70, 40, 16)], traffic=1.0, repeat=3, **flags)
+    assert result["mismatches"] == result["guard_errors"] == 0
+    assert result["traffic"]["ratio"] <= (WAIT + 1) / WAIT
+    assert min(result["traffic"]["core_rates"]) >= 1 / (CFG.cores * (WAIT + 1))
+
+
+@pytest.mark.slow
+def test_simulation_speed() -> None:
+    result = bench_speed(engine_on_tcdm(), rtl.build_fma_array(emit_fma_array(CFG), CFG), CFG, seconds=3)
+    assert result["mismatches"] == 0
+    assert result["ratio"] >= 0.35
