@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import click
+import redmule.area
 import redmule.verilog
 from tdco_spec import CONFIGS, get_config
 from tdco_spec.emit import c_header
 
+from ..errors import TdcoError
 from ._console import console, json_command, key_values, table
 
 
 @click.group()
 def hw() -> None:
-    """Hardware configurations: list, show, Verilog, C header."""
+    """Hardware configurations: list, show, Verilog, C header, area."""
 
 
 def _show_list(result: dict[str, Any]) -> None:
@@ -88,3 +90,32 @@ def verilog(config: str, out: Path | None) -> dict[str, Any]:
 def header(config: str, out: Path | None) -> dict[str, Any]:
     """The C header of CONFIG: parameters, memory map, registers."""
     return _output(c_header(get_config(config)), out)
+
+
+def _show_area(result: dict[str, Any]) -> None:
+    columns = ("block", "instances", "cells", "flip_flops", "levels")
+    rows = []
+    for b in result["blocks"]:
+        path = " > ".join(f"{name} {gates}" for name, gates in b["through"])
+        rows.append([*(b[c] for c in columns), f"{b['start']} to {b['end']}: {path}"])
+    total = result["total"]
+    rows.append(["engine", 1, total["cells"], total["flip_flops"], max(b["levels"] for b in result["blocks"]), ""])
+    table(f"{result['config']} in generic gates", (*columns, "longest path"), rows)
+    fma = result["fma"]
+    click.echo(
+        f"The FMA's longest path is {fma['levels']} gates; without its {fma['pipe']} pipeline registers it is "
+        f"{fma['unpipelined_levels']} (ratio {fma['ratio']:.3f}). The longest other path is {result['longest_other']}."
+    )
+
+
+@hw.command()
+@click.argument("config")
+@json_command(_show_area)
+def area(config: str) -> dict[str, Any]:
+    """Cells, flip-flops and longest paths of CONFIG's engine after synthesis with Yosys."""
+    cfg = get_config(config)
+    try:
+        with console.status("synthesising: a minute or two, and one more when Yosys runs for the first time"):
+            return redmule.area.measure(cfg)
+    except redmule.area.SynthesisError as error:
+        raise TdcoError(str(error), config) from error

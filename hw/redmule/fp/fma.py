@@ -18,6 +18,7 @@ from .round import FP16, FloatFormat, normalise, round_nearest_even
 
 PRODUCT_BITS = 2 * FP16.precision
 GAP_BITS = 2
+SPLIT = 6
 # Register levels after multiply/align, add and normalise, for pipe = 0..3. Further registers follow the multiplier.
 BORDERS = ((0, 0, 0), (0, 1, 0), (1, 1, 0), (1, 1, 1))
 
@@ -82,11 +83,16 @@ class Fma(wiring.Component):
             inf[name] = special & ~frac.any()
             nan[name] = special & frac.any()
 
-        product = Signal(PRODUCT_BITS)
+        # Two factors of half the digits: their sum is one more operand of the addition that follows anyway.
+        low = Signal(FP16.precision + SPLIT)
+        high = Signal(PRODUCT_BITS - SPLIT)
         product_sign = sign["a"] ^ sign["b"]
         product_inf = inf["a"] | inf["b"]
         product_zero = zero["a"] | zero["b"]
-        m.d.comb += product.eq(significand["a"] * significand["b"])
+        m.d.comb += [
+            low.eq(significand["a"] * significand["b"][:SPLIT]),
+            high.eq(significand["a"] * significand["b"][SPLIT:]),
+        ]
 
         # Exponents are compared with c's leading bit at the window's top. A product of zero must not push c out.
         offset = acc.bias + acc.precision + PRODUCT_BITS + GAP_BITS - 1 - 2 * (FP16.bias + FP16.frac_bits)
@@ -104,11 +110,11 @@ class Fma(wiring.Component):
         aligned = Signal(len(unshifted))
         m.d.comb += aligned.eq(Mux(c_on_top, unshifted, shifted))
         return {
-            "product": product,
+            "low": low,
+            "high": high,
             "aligned": aligned,
             "c_sticky": fell_off & ~c_on_top,
             "top": Mux(c_on_top, exponent["c"], product_top),
-            "limit": Mux(c_on_top, exponent["c"] - 1, product_top - 1)[: len(product_top)],
             "product_sign": product_sign,
             "c_sign": sign["c"],
             "nan": nan["a"] | nan["b"] | nan["c"] | invalid,
@@ -132,20 +138,24 @@ class Fma(wiring.Component):
     def _add(self, m: Module, s: dict[str, Value]) -> dict[str, Value]:
         width = len(s["aligned"])
         subtract = s["product_sign"] ^ s["c_sign"]
-        product = Cat(Const(0, self.guard_bits), s["product"])
+        low = Cat(Const(0, self.guard_bits), s["low"])
+        high = Cat(Const(0, self.guard_bits + SPLIT), s["high"])
+        limit = Signal(len(s["top"]))
         # Both signs of a difference at once. What c lost below the window is a borrow from product - c.
         addend = s["aligned"] ^ subtract.replicate(width)
         carry_in = subtract & ~s["c_sticky"]
         onto_product = Signal(width + 2)
         from_c = Signal(signed(width + 1))
         m.d.comb += [
-            onto_product.eq(Cat(Const(1, 1), product) + Cat(carry_in, addend)),  # the lowest digit carries in
-            from_c.eq(s["aligned"] - product),
+            onto_product.eq(Cat(Const(1, 1), low) + Cat(Const(0, 1), high) + Cat(carry_in, addend)),
+            from_c.eq(s["aligned"] - low - high),
+            limit.eq(s["top"] - 1),
         ]
         c_larger = subtract & ~from_c[-1]
-        state = {name: s[name] for name in ("c_sticky", "top", "limit", "nan", "inf", "inf_sign", "invalid")}
+        state = {name: s[name] for name in ("c_sticky", "top", "nan", "inf", "inf_sign", "invalid")}
         return {
             **state,
+            "limit": limit,
             "magnitude": Mux(c_larger, from_c[:width], onto_product[1 : width + 1]),
             "sign": Mux(subtract & ~c_larger, s["product_sign"], s["c_sign"]),
             "zero_sign": s["product_sign"] & s["c_sign"],
