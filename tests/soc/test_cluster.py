@@ -161,6 +161,20 @@ DMA = """
         tdco_l3_copy(TDCO_L2_BASE + 0x8000, TDCO_L3_BASE + 64, 256, 1);
         result[4] = tdco_cycles() - before;
         result[5] = *(volatile uint32_t *)(TDCO_L2_BASE + 0x8000 + 252) != l2[63];
+        /* out of L1, then both ways at the same time */
+        _Pragma("clang loop unroll(disable)")
+        for (int i = -1; i < 3; i++) {
+            const uint32_t sizes[] = {1024, 1024, 4096, 4096}, start = tdco_cycles();
+            uint32_t out = tdco_dma_start(l1, TDCO_L2_BASE + 0x10000, sizes[i + 1], 1, 0, 0), in = out;
+            if (i == 2)
+                in = tdco_dma_start(l1 + 0x2000, TDCO_L2_BASE, 4096, 1, 0, 1);
+            while (tdco_dma_busy(out))
+                tdco_wait_event(TDCO_EVENT_DMA);
+            while (i == 2 && tdco_dma_busy(in))
+                tdco_wait_event(TDCO_EVENT_DMA);
+            if (i >= 0) /* once to warm up */
+                result[6 + i] = tdco_cycles() - start;
+        }
         tdco_exit(0);
     }
 """
@@ -177,6 +191,9 @@ def test_dma_start_up_bandwidth_and_shapes(tmp_path: Path) -> None:
     moved = CFG.l3_startup_cycles + 256 * CFG.l3_cycles_per_byte
     assert moved < result[4] < moved + 120
     assert result[5] == 0
+    assert result[7] - result[6] == (4096 - 1024) / CFG.dma_bytes_per_cycle
+    # the second transfer starts while the first runs: programming it again, not moving it again
+    assert result[7] < result[8] < result[7] + 100 < result[7] + 4096 / CFG.dma_bytes_per_cycle
 
 
 def worker_fault(body: str) -> str:
@@ -273,6 +290,29 @@ def test_two_users_of_the_same_bytes_are_found(body: str, tmp_path: Path) -> Non
     stop, why, _ = run(ENGINE.replace("BODY", body), tmp_path)
     assert stop.exit_code is None
     assert HAZARDS[body] in why
+
+
+def test_recursion_without_end_meets_the_end_of_the_stack(tmp_path: Path) -> None:
+    for hart in (0, 5, CFG.cores):  # the first below L1, the others in their neighbours' stacks
+        text = f"""
+            __attribute__((noinline)) uint32_t deeper(volatile uint32_t *up) {{
+                volatile uint32_t here = *up;
+                return deeper(&here) + here;
+            }}
+            void tdco_start(uint32_t hart)
+            {{
+                volatile uint32_t top = hart;
+                if (hart == {hart})
+                    result[0] = deeper(&top);
+                for (;;)
+                    tdco_wait_event(TDCO_EVENT_WORK);
+            }}
+        """
+        stop, why, _ = run(text, tmp_path)
+        assert stop.exit_code is None
+        assert "stack overflow" in why
+        assert ("controller" if hart == CFG.cores else f"core {hart}") in why
+        assert "in deeper, test.c:" in why or "in deeper" in why and "test.c:" in why
 
 
 def test_deadlock_is_found(tmp_path: Path) -> None:
