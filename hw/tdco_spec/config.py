@@ -44,11 +44,12 @@ class HwConfig:
     l1_reserved_bytes: int = 8 * KIB
     """Taken from the start of L1 for stacks and the runtime; tensors live above."""
     l2_bytes: int = 2 * MIB
+    """With l1_bytes and l3_bytes as TrainDeeploy's platform (arXiv 2603.09511)."""
     l3_bytes: int = 32 * MIB
     l2_reserved_bytes: int = 256 * KIB
     """Taken from the end of L2 for the firmware; tensors live below."""
     dma_bytes_per_cycle: int = 8
-    """Each way between L2 and L1."""
+    """Each way between L2 and L1 (measured on GVSoC's MCHAN)."""
     dma_startup_cycles: int = 16
     """From a DMA command to its first word (measured on GVSoC)."""
     l2_latency_cycles: int = 15
@@ -56,15 +57,16 @@ class HwConfig:
     peripheral_latency_cycles: int = 4
     """Of an access to a cluster peripheral: twice through GVSoC's cluster router of latency 2."""
     l3_startup_cycles: int = 40
-    """HyperRAM access latency; an assumption until compared."""
+    """HyperRAM access latency: our assumption, for a DMA of our own."""
     l3_cycles_per_byte: int = 2
-    """HyperBus moves a byte per clock-divider period."""
+    """HyperBus moves a byte per clock-divider period (read in GVSoC's HyperRAM); a divider of 2 is our assumption."""
     tcdm_max_wait_cycles: int = 4
-    """A bank the engine took this often in a row while a core or the DMA waited there is theirs for a cycle."""
+    """A bank the engine took this often in a row while a core or the DMA waited there is theirs for a cycle. Our own
+    rule."""
     event_wakeup_cycles: int = 8
-    """From an event to the sleeping core's next instruction: 6 + 2 in GVSoC's event unit."""
+    """From an event to the sleeping core's next instruction: 6 + 2, read in GVSoC's event unit."""
     icache_l0_bytes: int = 512
-    """Private fetch buffer of a worker, 4 ways; this and the next four as in GVSoC's pulp-open cluster."""
+    """Private fetch buffer of a worker, 4 ways; this and the next four as read in GVSoC's pulp-open cluster."""
     icache_l0_controller_bytes: int = 2 * KIB
     icache_l1_bytes: int = 4 * KIB
     """Shared instruction cache, 4 ways."""
@@ -72,18 +74,21 @@ class HwConfig:
     icache_refill_cycles: int = 2
     """Of an L0 line from the shared cache; a miss there costs l2_latency_cycles more."""
     mul_cycles: int = 3
-    """Instruction costs of the core (ri5cy as GVSoC times it); everything else takes 1."""
+    """Costs of an instruction, this one and the next three measured on GVSoC's ri5cy; everything else takes 1."""
     div_cycles: int = 5
+    """Division and remainder of integers."""
     fp_cycles: int = 1
+    """Every other fp16 and fp32 instruction, fused multiply-add included."""
     fp_div_cycles: int = 14
-    """Division and square root."""
+    """Division and square root of fp16 and fp32."""
     load_use_cycles: int = 1
-    """Added when the instruction after a load uses its result."""
+    """Added when the instruction after a load uses its result (read in GVSoC's ri5cy)."""
     branch_taken_cycles: int = 2
-    """Added by a taken branch."""
+    """Added by a taken branch (read in GVSoC's ri5cy)."""
     jump_cycles: int = 1
-    """Added by a jump."""
+    """Added by a jump (read in GVSoC's ri5cy)."""
     clock_hz: int = 360_000_000
+    """As TrainDeeploy's platform (arXiv 2603.09511); turns cycles into updates per second."""
 
     def __post_init__(self) -> None:
         at_least_one = ("rows", "cols", "queue_jobs", "cores", "tcdm_max_wait_cycles")
