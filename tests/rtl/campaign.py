@@ -70,6 +70,26 @@ def run_campaign(library: Path, cfg: HwConfig, jobs: int, seed: int, stop_after:
     return result
 
 
+def run_queue(
+    library: Path, cfg: HwConfig, arena: Arena, queue: Sequence[Job], stall: str = "none", p: float = 0.0, seed: int = 0
+) -> QueueRun:
+    """One queue of jobs placed in ``arena``, on an engine of its own.
+
+    Raises:
+        SimError: the first thing that is wrong.
+    """
+    memory, wanted = arena.data.copy(), arena.data.copy()
+    engine, reference = StressEngine(library, memory, L1_BASE), Engine(golden.build(cfg), wanted)
+    words = [job.words(L1_BASE) for job in queue]
+    try:
+        run = engine.run(words, stall, p, seed)
+        compare(cfg, queue, words, run, memory, reference)
+    finally:
+        engine.close()
+        reference.close()
+    return run
+
+
 def compare(
     cfg: HwConfig, queue: Sequence[Job], words: list[list[int]], run: QueueRun, memory: Memory, reference: Engine
 ) -> None:

@@ -6,12 +6,14 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 import redmule.verilog
 from tdco_sim.rtl.stress import build_stress
 from tdco_spec import CONFIGS, HwConfig, get_config
 
-from .campaign import Result, run_campaign, show
+from .campaign import Result, run_campaign, run_queue, show
+from .jobs import Arena, Y, make_job
 
 RM_12X4 = get_config("rm_12x4")
 SMALL = replace(RM_12X4, name="3x2, pipe 1, queue of 2", rows=3, cols=2, pipe=1, queue_jobs=2)
@@ -47,6 +49,14 @@ def test_long_campaign(seed: int) -> None:
     if result.jobs >= LONG_JOBS:
         assert result.coverage.share(2) == 1
         assert result.coverage.share(3) >= COVERED
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [(65535, 1, 1), (1, 65535, 1), (1, 1, 65535), (65535, 2, 3)], ids=str)
+def test_largest_sizes(seed: int, shape: tuple[int, int, int]) -> None:
+    rng, arena = np.random.default_rng(seed), Arena(1 << 21)
+    arena.reset(rng)
+    run_queue(library(RM_12X4), RM_12X4, arena, [make_job(rng, arena, shape, Y, padded=False)])
 
 
 def configs_of_every_geometry() -> list[HwConfig]:
