@@ -32,7 +32,7 @@ def build(cfg: HwConfig) -> Path:
 
 
 class Cycles(NamedTuple):
-    """Of a job: from its TRIGGER to its event on an idle engine; added behind an equal, independent one."""
+    """Of a job: from its TRIGGER to its event on an idle engine; what an equal, independent one behind it adds."""
 
     alone: int
     queued: int
@@ -55,7 +55,7 @@ def predictor(cfg: HwConfig) -> Callable[[int, int, int, int], Cycles]:
     @cache
     def predict(m: int, n: int, k: int, flags: int) -> Cycles:
         job = [*job_words((m, n, 0), {}, {})[:-1], k | flags << 16]
-        first, second = predict_cycles(cfg, [job, job])
-        return Cycles(first, second - first)
+        (alone,), (_, both) = predict_cycles(cfg, [job]), predict_cycles(cfg, [job, job])
+        return Cycles(alone, both - alone)
 
     return lambda m, n, k, flags: predict(m, n, k, flags & TIMING_FLAGS)

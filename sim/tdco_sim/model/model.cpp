@@ -62,13 +62,13 @@ void Model::step(const Access &access, bool granted, const uint32_t *words)
     event = done && !clear;
     event_job = clear ? 0 : done ? queue.oldest : event_job;
     queue.oldest += done;
+    if (access.valid && access.write)
+        write(access); // before new flags: one that is raised now stays
     flags |= refused ? TDCO_FLAG_ILLEGAL : 0;
     if (data)
         flags |= std::exchange(data->flags, 0);
     if (trigger)
         jobs[queue.next_id++ % PLACES] = Job(job_words);
-    if (access.valid && access.write)
-        write(access);
     if (clear)
         queue = {};
     if (clear_later)
