@@ -27,7 +27,8 @@ W = RNG.normal(size=(tiny.K, tiny.N)).astype(np.float16)
 def test_steps_give_the_bits_of_the_host(engine: str, tmp_path: Path) -> None:
     out = tiny.write(tmp_path, CFG, W)
     want = host.run(out, golden.build(CFG), inputs={"x": X})
-    got = run(out, redmule.verilog.emit(CFG) if engine == "rtl" else None, inputs={"x": X})
+    circuits = (redmule.verilog.emit(CFG), redmule.verilog.emit_tcdm(CFG)) if engine == "rtl" else ()
+    got = run(out, *circuits, inputs={"x": X})
     np.testing.assert_array_equal(got.outputs["r"].view(np.uint16), want.outputs["r"].view(np.uint16))
     np.testing.assert_array_equal(got.state["w"].view(np.uint16), want.state["w"].view(np.uint16))
     for name in ("steps", "jobs", "macs", "status_flags", "l2_peak_bytes", "l1_peak_bytes"):
