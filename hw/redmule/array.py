@@ -11,7 +11,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from tdco_spec import HwConfig
 
-from .fp import FP16
+from .fp import FORMATS, FP16, widen
 
 FMA_MODULE = "redmule_fma"
 
@@ -24,12 +24,13 @@ class Array(wiring.Component):
         load: per PE column, take a slot: ``x`` (one element a row), ``w`` (one line), ``live_rows`` and ``live_cols``
             (elements of Z that exist: only they raise flags).
         y: one element a row, for the cycle after. first: the first PE column takes it instead of the returning sums.
-        z: the sums that leave the last PE column, one element a row.
+        z: the sums that leave the last PE column, one a row, in the accumulator's format.
         overflow, invalid: a live element raised the flag (one cycle, in the cycle after its sum left).
     """
 
     def __init__(self, cfg: HwConfig) -> None:
         self.cfg = cfg
+        self.acc = FORMATS[cfg.acc]
         super().__init__(
             {
                 "en": In(1),
@@ -40,7 +41,7 @@ class Array(wiring.Component):
                 "live_cols": In(cfg.tile_cols),
                 "first": In(1),
                 "y": In(16 * cfg.rows),
-                "z": Out(16 * cfg.rows),
+                "z": Out(self.acc.width * cfg.rows),
                 "overflow": Out(1),
                 "invalid": Out(1),
             }
@@ -48,12 +49,15 @@ class Array(wiring.Component):
 
     def elaborate(self, _platform: object) -> Module:
         m = Module()
-        cfg = self.cfg
-        sums: Value = Signal(FP16.width * cfg.rows, name="sums_in")
-        returning = Signal(FP16.width * cfg.rows)
-        y = Signal(FP16.width * cfg.rows, reset_less=True)
+        cfg, acc = self.cfg, self.acc
+        sums: Value = Signal(acc.width * cfg.rows, name="sums_in")
+        returning = Signal(acc.width * cfg.rows)
+        y = Signal(acc.width * cfg.rows, reset_less=True)
+        start: Value = self.y
+        if acc != FP16:
+            start = Cat(widen(m, self.y.word_select(r, FP16.width), f"y_{r}") for r in range(cfg.rows))
         with m.If(self.en):
-            m.d.sync += y.eq(self.y)
+            m.d.sync += y.eq(start)
         m.d.comb += sums.eq(Mux(self.first, y, returning))
         overflow, invalid = [], []
         for c in range(cfg.cols):
@@ -61,7 +65,7 @@ class Array(wiring.Component):
             results = []
             live_out = self._delay(m, live, c)
             for r in range(cfg.rows):
-                z = Signal(FP16.width, name=f"z_{r}_{c}")
+                z = Signal(acc.width, name=f"z_{r}_{c}")
                 raised = Signal(2, name=f"raised_{r}_{c}")
                 m.submodules[f"fma_{r}_{c}"] = Instance(
                     FMA_MODULE,
@@ -70,7 +74,7 @@ class Array(wiring.Component):
                     i_en=self.en,
                     i_a=x.word_select(r, FP16.width),
                     i_b=w,
-                    i_c=sums.word_select(r, FP16.width),
+                    i_c=sums.word_select(r, acc.width),
                     o_z=z,
                     o_overflow=raised[0],
                     o_invalid=raised[1],
@@ -78,7 +82,7 @@ class Array(wiring.Component):
                 results.append(z)
                 overflow.append(raised[0] & live_out[r])
                 invalid.append(raised[1] & live_out[r])
-            sums = Signal(FP16.width * cfg.rows, name=f"sums_{c}")
+            sums = Signal(acc.width * cfg.rows, name=f"sums_{c}")
             m.d.comb += sums.eq(Cat(results))
         m.d.comb += [returning.eq(sums), self.z.eq(sums)]
         # A stalled array would repeat its flags.

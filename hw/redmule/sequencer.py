@@ -78,7 +78,10 @@ class Sequencer(wiring.Component):
         cfg, walk = self.cfg, self.walk
         size = {d: Signal(16, name=f"{d}_size", reset_less=True) for d in "mnk"}
         left = {d: Signal(16, name=f"{d}_left", reset_less=True) for d in "mnk"}
-        last_m, last_n, last_k = left["m"] <= cfg.rows, left["n"] <= cfg.tile_cols, left["k"] <= 1
+        step = {"m": cfg.rows, "n": cfg.tile_cols, "k": 1}
+        # left <= step, kept beside ``left``: much hangs on it.
+        last = {d: Signal(name=f"{d}_last", reset_less=True) for d in "mnk"}
+        last_m, last_n, last_k = (last[d] for d in "mnk")
         use_y, relu, lines_x, lines_w, lines_y = (
             Signal(name=n, reset_less=True) for n in ("use_y", "relu", "lines_x", "lines_w", "lines_y")
         )
@@ -111,12 +114,14 @@ class Sequencer(wiring.Component):
         with m.If(walk["issue"]):
             m.d.sync += [begun.eq(1), column.eq(Mux(column == cfg.cols - 1, 0, column + 1))]
         with m.If(self.slot):
-            m.d.sync += [left["k"].eq(left["k"] - 1), index.eq(Mux(self.chunk_done, 0, index + 1))]
+            m.d.sync += [left["k"].eq(left["k"] - 1), last_k.eq(left["k"] <= 2)]
+            m.d.sync += index.eq(Mux(self.chunk_done, 0, index + 1))
         with m.If(tile_end):
-            m.d.sync += [begun.eq(0), left["k"].eq(size["k"])]
+            m.d.sync += [begun.eq(0), left["k"].eq(size["k"]), last_k.eq(size["k"] <= 1)]
             m.d.sync += left["n"].eq(Mux(last_n, size["n"], left["n"] - cfg.tile_cols))
+            m.d.sync += last_n.eq(Mux(last_n, size["n"] <= cfg.tile_cols, left["n"] <= 2 * cfg.tile_cols))
             with m.If(last_n):
-                m.d.sync += left["m"].eq(left["m"] - cfg.rows)
+                m.d.sync += [left["m"].eq(left["m"] - cfg.rows), last_m.eq(left["m"] <= 2 * cfg.rows)]
                 with m.If(last_m):
                     m.d.sync += walk["active"].eq(0)
         with m.If(self.jobs.valid & self.jobs.ready):
@@ -127,6 +132,7 @@ class Sequencer(wiring.Component):
                 column.eq(0),
                 index.eq(0),
                 *(register[d].eq(job[d]) for register in (size, left) for d in "mnk"),
+                *(last[d].eq(job[d] <= step[d]) for d in "mnk"),
                 use_y.eq(job.flags.y),
                 relu.eq(job.flags.relu),
                 lines_x.eq(job.flags.trans_x),

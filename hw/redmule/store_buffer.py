@@ -5,22 +5,23 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from tdco_spec import HwConfig
 
-from .fp import FP16
+from .fp import FORMATS, FP16, narrow
 from .tile_buffer import TileBuffer
 
 
 class StoreBuffer(wiring.Component):
-    """Double-buffered result tile, with ReLU on the way in.
+    """Double-buffered result tile. On the way in sums are rounded to binary16, then goes ReLU.
 
     Members:
         room, claim: a bank is free; the array starts to fill it.
         write_en, write_bank, write_index, write_last, relu, rows, column: a column comes in; ``rows`` exist.
         ready: a whole block waits. read_index, read_row, read_data: a row or a column of it. free: it is stored.
-        nonfinite: an element that came in is an infinity or NaN.
+        nonfinite: an element that came in is an infinity or NaN. overflow: rounding made one of a finite sum.
     """
 
     def __init__(self, cfg: HwConfig) -> None:
         self.cfg = cfg
+        self.acc = FORMATS[cfg.acc]
         self.storage = TileBuffer(cfg.tile_cols, cfg.rows)  # a line is a column of Z
         index_bits = len(self.storage.write_index)
         super().__init__(
@@ -33,13 +34,14 @@ class StoreBuffer(wiring.Component):
                 "write_last": In(1),
                 "relu": In(1),
                 "rows": In(cfg.rows),
-                "column": In(16 * cfg.rows),
+                "column": In(self.acc.width * cfg.rows),
                 "ready": Out(1),
                 "read_index": In(index_bits),
                 "read_row": In(1),
                 "read_data": Out(16 * cfg.tile_cols),
                 "free": In(1),
                 "nonfinite": Out(1),
+                "overflow": Out(1),
             }
         )
 
@@ -49,7 +51,12 @@ class StoreBuffer(wiring.Component):
         claimed = Signal(range(3))
         complete = Array(Signal(name=f"complete{bank}") for bank in (0, 1))
         read_bank = Signal(init=1)  # the bank that is written first
-        elements = [self.column.word_select(r, FP16.width) for r in range(self.cfg.rows)]
+        elements = [self.column.word_select(r, self.acc.width) for r in range(self.cfg.rows)]
+        if self.acc != FP16:
+            rounded = [narrow(m, e, f"z_{r}") for r, e in enumerate(elements)]
+            elements = [element for element, _ in rounded]
+            too_large = Cat(overflow for _, overflow in rounded)
+            m.d.sync += self.overflow.eq(self.write_en & (too_large & self.rows).any())
         # A NaN has no sign here, so ReLU is a question of the sign alone.
         results = Cat(Mux(self.relu & e[-1], 0, e) for e in elements)
         special = Cat(e[FP16.frac_bits : -1].all() & ~(self.relu & e[-1]) for e in elements)

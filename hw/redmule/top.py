@@ -1,9 +1,9 @@
-"""The GEMM engine: Z[M,N] = X[M,K] . W[K,N] + Y[M,N] in binary16."""
+"""The GEMM engine: Z[M,N] = X[M,K] . W[K,N] + Y[M,N] in binary16, sums in binary16 or binary32."""
 
 from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
-from tdco_spec import STATUS_FLAGS, ConfigError, HwConfig
+from tdco_spec import STATUS_FLAGS, HwConfig
 
 from .array import Array
 from .job import JOB_ID_BITS
@@ -26,9 +26,6 @@ class Engine(wiring.Component):
         cfg: register port. tcdm: memory port.
         evt, evt_job: one cycle for each job that is finished, its last store granted; the job's id.
         busy: jobs are in the queue, or a request is up.
-
-    Raises:
-        ConfigError: if the configuration asks for an accumulator other than fp16.
     """
 
     def __init__(self, hw: HwConfig) -> None:
@@ -45,8 +42,6 @@ class Engine(wiring.Component):
 
     def elaborate(self, _platform: object) -> Module:
         hw = self.hw
-        if hw.acc != "fp16":
-            raise ConfigError(f"{hw.name}: this engine accumulates in fp16 only, not acc = {hw.acc!r}")
         m = Module()
         m.submodules.registers = self.registers = Registers(hw)
         m.submodules.streamer = self.streamer = Streamer(hw)
@@ -117,7 +112,9 @@ class Engine(wiring.Component):
         by_line = Mux(line.inner_lines, taken, Mux(taken & line.last_of_block, line.count, 0))
         ahead = Signal(range(2 * self.hw.tile_cols + 1))
         short = Signal()
-        m.d.sync += ahead.eq(Mux(self.streamer.clear, 0, ahead + by_line - self.sequencer.slot))
+        # Both differences at once: whether a slot is taken is known last.
+        left = Mux(self.sequencer.slot, ahead + by_line - 1, ahead + by_line)
+        m.d.sync += ahead.eq(Mux(self.streamer.clear, 0, left))
         m.d.comb += short.eq(ahead < slots_per_fetch)
         return short
 
@@ -174,7 +171,7 @@ class Engine(wiring.Component):
     def _connect_status(self, m: Module) -> None:
         queue, registers, streamer, sequencer = self.queue, self.registers, self.streamer, self.sequencer
         flags = {
-            "OVERFLOW": self.array.overflow,
+            "OVERFLOW": self.array.overflow | self.store.overflow,
             "INVALID": self.array.invalid,
             "NONFINITE": self.store.nonfinite,
             "ILLEGAL": queue.done_illegal,

@@ -164,6 +164,7 @@ CONFIGS: dict[str, HwConfig] = {
         HwConfig(name="rm_12x4", rows=12, cols=4, pipe=3),
         HwConfig(name="rm_8x4", rows=8, cols=4, pipe=3),
         HwConfig(name="rm_8x8", rows=8, cols=8, pipe=1),
+        HwConfig(name="rm_12x4_acc32", rows=12, cols=4, pipe=3, acc="fp32"),
     )
 }
 

@@ -1,6 +1,7 @@
-"""Floating-point arithmetic of the engine: formats, rounding, fused multiply-add."""
+"""Floating-point arithmetic of the engine: formats, rounding, conversion, fused multiply-add."""
 
+from .convert import narrow, widen
 from .fma import Fma
-from .round import FP16, FP32, FloatFormat
+from .round import FORMATS, FP16, FP32, FloatFormat
 
-__all__ = ["FP16", "FP32", "FloatFormat", "Fma"]
+__all__ = ["FORMATS", "FP16", "FP32", "FloatFormat", "Fma", "narrow", "widen"]

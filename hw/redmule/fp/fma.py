@@ -14,7 +14,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .round import FP16, FloatFormat, normalise, round_nearest_even
+from .round import FP16, FloatFormat, normalise, round_nearest_even, shift_right
 
 PRODUCT_BITS = 2 * FP16.precision
 GAP_BITS = 2
@@ -106,7 +106,7 @@ class Fma(wiring.Component):
         opposite = inf["c"] & (product_sign ^ sign["c"]) & ~nan["a"] & ~nan["b"]
         invalid = product_inf & (product_zero | opposite)
         unshifted = Cat(Const(0, self.guard_bits + PRODUCT_BITS + GAP_BITS), significand["c"])
-        shifted, fell_off = self._shift_right(m, unshifted, distance[:-1])
+        shifted, fell_off = shift_right(m, unshifted, distance[:-1], "align")
         aligned = Signal(len(unshifted))
         m.d.comb += aligned.eq(Mux(c_on_top, unshifted, shifted))
         return {
@@ -122,18 +122,6 @@ class Fma(wiring.Component):
             "inf_sign": Mux(product_inf, product_sign, sign["c"]),
             "invalid": invalid,
         }
-
-    def _shift_right(self, m: Module, window: Value, distance: Value) -> tuple[Value, Value]:
-        """``window``, ``distance`` to the right, and whether anything fell off. Low digits first: they come first."""
-        width = len(window)
-        lost: list[Value] = []
-        for digit in range(len(distance)):
-            step = min(1 << digit, width)
-            shifted = Signal(width, name=f"shifted_{1 << digit}")
-            m.d.comb += shifted.eq(Mux(distance[digit], window[step:], window))
-            lost.append(distance[digit] & window[:step].any())
-            window = shifted
-        return window, Cat(lost).any()
 
     def _add(self, m: Module, s: dict[str, Value]) -> dict[str, Value]:
         width = len(s["aligned"])

@@ -41,6 +41,20 @@ class FloatFormat:
 
 FP16 = FloatFormat(exp_bits=5, frac_bits=10)
 FP32 = FloatFormat(exp_bits=8, frac_bits=23)
+FORMATS = {"fp16": FP16, "fp32": FP32}
+
+
+def shift_right(m: Module, value: Value, distance: Value, name: str) -> tuple[Value, Value]:
+    """``value``, ``distance`` places to the right, and whether anything fell off. Low digits first: they come first."""
+    width = len(value)
+    lost: list[Value] = []
+    for digit in range(len(distance)):
+        step = min(1 << digit, width)
+        shifted = Signal(width, name=f"{name}_by{1 << digit}")
+        m.d.comb += shifted.eq(Mux(distance[digit], value[step:], value))
+        lost.append(distance[digit] & value[:step].any())
+        value = shifted
+    return value, Cat(lost).any()
 
 
 def normalise(m: Module, value: Value, limit: Value, name: str) -> tuple[Signal, Value]:
