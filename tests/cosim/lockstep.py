@@ -52,7 +52,7 @@ def random_job(rng: np.random.Generator, cfg: HwConfig) -> list[int]:
     """Any job at all: operands anywhere, overlapping as they like; a few are illegal."""
     shape = (random_size(rng, cfg.rows), random_size(rng, cfg.tile_cols), random_size(rng, cfg.tile_cols))
     flags = [name for name in JOB_FLAGS if rng.random() < (0.2 if name == "AFTER" else 0.5)]
-    strides = {o: 2 * int(rng.choice([0, 1, 16, 17, 70, rng.integers(-100, 100)])) for o in "xwyz"}
+    strides = {o: 2 * int(rng.choice([0, 1, 16, 17, 70, int(rng.integers(-100, 100))])) for o in "xwyz"}
     addrs = {o: 2 * int(rng.integers(1 << 15)) for o in "xwyz"}
     words = job_words(shape, addrs, strides, flags)
     if rng.random() < 0.03:
