@@ -64,8 +64,7 @@ struct Contended final : Device, Contention {
     // The request as the driver has to serve it: one that L1 refuses does not exist for it.
     Request settle(const Access &access, bool grant) override
     {
-        Request now = engine.settle(access, false);
-        event = engine.event;
+        Request now = request(engine.top); // comes from registers: settled since the clock edge
         now.valid &= grant;
         tcdm.show_engine(now.valid, now.write, now.addr, now.enable, now.data);
         for (uint32_t i = 0; i < TDCO_CORES; i++) {
@@ -74,8 +73,8 @@ struct Contended final : Device, Contention {
         }
         tcdm.settle();
         now.valid &= tcdm.engine_granted();
-        if (now.valid)
-            engine.settle(access, true);
+        engine.settle(access, now.valid);
+        event = engine.event;
         const bool counted = alone || engine.top->busy;
         cycles += counted;
         const uint32_t granted = tcdm.granted();

@@ -57,15 +57,9 @@ struct RtlEngine final : EngineDevice {
         top.eval();
     }
 
+    // The event and the request come from registers: they have settled since the last clock edge.
     void begin_cycle(WidePort &port) override
     {
-        PORT(cfg, req) = access.valid;
-        PORT(cfg, we) = access.write;
-        PORT(cfg, addr) = access.offset;
-        PORT(cfg, wdata) = access.data;
-        PORT(tcdm, gnt) = 0;
-        top.clk = 0;
-        top.eval();
         event = top.evt;
         port.req = PORT(tcdm, req);
         if (!port.req)
@@ -81,10 +75,13 @@ struct RtlEngine final : EngineDevice {
     void end_cycle(WidePort &port) override
     {
         const bool granted = port.req && port.gnt;
-        if (granted) {
-            PORT(tcdm, gnt) = 1;
-            top.eval();
-        }
+        PORT(cfg, req) = access.valid;
+        PORT(cfg, we) = access.write;
+        PORT(cfg, addr) = access.offset;
+        PORT(cfg, wdata) = access.data;
+        PORT(tcdm, gnt) = granted;
+        top.clk = 0;
+        top.eval();
         top.clk = 1;
         top.eval();
         for (uint32_t i = 0; i < TDCO_PORT_WORDS; i++)
