@@ -3,9 +3,8 @@
 
 static uint16_t *zeros(uint16_t *to, int32_t n)
 {
-    for (int32_t i = 0; i < n; i++)
-        *to++ = 0;
-    return to;
+    tdco_zero_f16(to, n);
+    return to + n;
 }
 
 /* col[b,oy,ox][ky,kx,c] = x[b, oy*sy - top + ky, ox*sx - left + kx, c], 0 outside of x, which is stored b, y, x, c.

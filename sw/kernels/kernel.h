@@ -51,19 +51,39 @@ TDCO_INLINE void tdco_load_f16(const uint16_t *x, float *v, uint32_t n)
         v[1] = tdco_h2f((uint16_t)(word >> 16));
 }
 
+/* Words of a block that is only moved. */
+enum { TDCO_MOVE = 8 };
+
 static inline void tdco_copy_f16(uint16_t *to, const uint16_t *from, uint32_t n)
 {
     if (tdco_word_aligned(to, from)) {
-        for (; n >= 8; n -= 8, to += 8, from += 8) {
-            tdco_pair pairs[4];
-            for (int i = 0; i < 4; i++)
+        for (; n >= 2 * TDCO_MOVE; n -= 2 * TDCO_MOVE, to += 2 * TDCO_MOVE, from += 2 * TDCO_MOVE) {
+            tdco_pair pairs[TDCO_MOVE];
+            for (int i = 0; i < TDCO_MOVE; i++)
                 pairs[i] = ((const tdco_pair *)from)[i];
-            for (int i = 0; i < 4; i++)
+            for (int i = 0; i < TDCO_MOVE; i++)
                 ((tdco_pair *)to)[i] = pairs[i];
         }
     }
+    for (; n >= 4; n -= 4, to += 4, from += 4) {
+        const uint16_t a = from[0], b = from[1], c = from[2], d = from[3];
+        to[0] = a;
+        to[1] = b;
+        to[2] = c;
+        to[3] = d;
+    }
     for (; n > 0; n--)
         *to++ = *from++;
+}
+
+static inline void tdco_zero_f16(uint16_t *to, uint32_t n)
+{
+    if (tdco_word_aligned(to, to))
+        for (; n >= 2 * TDCO_MOVE; n -= 2 * TDCO_MOVE, to += 2 * TDCO_MOVE)
+            for (int i = 0; i < TDCO_MOVE; i++)
+                ((tdco_pair *)to)[i] = 0;
+    for (; n > 0; n--)
+        *to++ = 0;
 }
 
 #endif

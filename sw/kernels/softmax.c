@@ -31,6 +31,26 @@ void tdco_softmax_f16(const tdco_args *args, uint32_t core, uint32_t cores)
     }
 }
 
+/* dx of a row; w elements are loaded together: 2 where rows lie in words. */
+TDCO_INLINE void row_grad(const uint16_t *dy, const uint16_t *y, uint16_t *dx, uint32_t n, uint32_t w)
+{
+    float sum = 0.0f, d[2], p[2];
+#pragma GCC unroll 2
+    for (uint32_t i = 0; i < n; i += w) {
+        tdco_load_f16(dy + i, d, w);
+        tdco_load_f16(y + i, p, w);
+        for (uint32_t k = 0; k < w; k++)
+            sum += d[k] * p[k];
+    }
+#pragma GCC unroll 2
+    for (uint32_t i = 0; i < n; i += w) {
+        tdco_load_f16(dy + i, d, w);
+        tdco_load_f16(y + i, p, w);
+        for (uint32_t k = 0; k < w; k++)
+            dx[i + k] = tdco_f2h(p[k] * (d[k] - sum));
+    }
+}
+
 /* dx = y * (dy - sum(dy * y)).  p: dy[rows,n], y[rows,n], dx[rows,n].  i: rows, n. */
 void tdco_softmax_grad_f16(const tdco_args *args, uint32_t core, uint32_t cores)
 {
@@ -39,12 +59,9 @@ void tdco_softmax_grad_f16(const tdco_args *args, uint32_t core, uint32_t cores)
     for (uint32_t row = share.begin; row < share.end; row++) {
         const uint16_t *dy = (const uint16_t *)args->p[0] + row * n, *y = (const uint16_t *)args->p[1] + row * n;
         uint16_t *dx = (uint16_t *)args->p[2] + row * n;
-        float sum = 0.0f;
-#pragma GCC unroll 4
-        for (uint32_t i = 0; i < n; i++)
-            sum += tdco_h2f(dy[i]) * tdco_h2f(y[i]);
-#pragma GCC unroll 4
-        for (uint32_t i = 0; i < n; i++)
-            dx[i] = tdco_f2h(tdco_h2f(y[i]) * (tdco_h2f(dy[i]) - sum));
+        if (n % 2 == 0 && tdco_word_aligned(dy, y))
+            row_grad(dy, y, dx, n, 2);
+        else
+            row_grad(dy, y, dx, n, 1);
     }
 }
