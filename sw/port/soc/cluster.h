@@ -20,11 +20,19 @@ static inline uint32_t tdco_cycles(void)
     return cycles;
 }
 
+/* Loads from the event unit, to sleep there. The value goes to a register even though nobody wants it: on GVSoC a
+ * core that sleeps in a load to x0 may never go on (docs/fidelity.md). */
+static inline void tdco_sleep_at(uint32_t addr)
+{
+    const uint32_t events = *tdco_reg(addr);
+    __asm__ volatile("" : : "r"(events));
+}
+
 /* Sleeps until `event` was sent since the last wait for it. */
 static inline void tdco_wait_event(uint32_t event)
 {
     *tdco_reg(TDCO_EVENT_UNIT_BASE + TDCO_EU_MASK) = 1u << event;
-    (void)*tdco_reg(TDCO_EVENT_UNIT_BASE + TDCO_EU_WAIT_CLEAR);
+    tdco_sleep_at(TDCO_EVENT_UNIT_BASE + TDCO_EU_WAIT_CLEAR);
 }
 
 /* Sends a software event to the harts in `harts`. */
@@ -44,7 +52,7 @@ static inline void tdco_barrier_setup(uint32_t barrier, uint32_t harts)
 static inline void tdco_barrier(uint32_t barrier)
 {
     *tdco_reg(TDCO_EVENT_UNIT_BASE + TDCO_EU_MASK) = 1u << TDCO_EVENT_BARRIER;
-    (void)*tdco_reg(TDCO_EVENT_UNIT_BASE + TDCO_EU_BARRIER + 0x20 * barrier + TDCO_EU_BARRIER_TRIGGER_WAIT_CLEAR);
+    tdco_sleep_at(TDCO_EVENT_UNIT_BASE + TDCO_EU_BARRIER + 0x20 * barrier + TDCO_EU_BARRIER_TRIGGER_WAIT_CLEAR);
 }
 
 /* Starts a transfer of rows x row_bytes between L1 (dense) and L2; the returned counter is for tdco_dma_busy(). */
