@@ -1,0 +1,146 @@
+"""Runs an ELF for the cluster on GVSoC: our target for a configuration, its components, one process per run."""
+
+from __future__ import annotations
+
+import os
+import struct
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tdco_spec import MEMORY_MAP, HwConfig
+from tdco_spec.emit import c_header, config_json, region_sizes
+
+from ..build import cached, compile_objects, linker, run_tool
+from ..errors import SimError
+from ..verilator import verilate, wrapper_flags
+from .install import Gvsoc
+
+HERE = Path(__file__).parent
+SIM = HERE.parent
+TARGET = HERE / "target"
+ENGINE_MODEL = [SIM / "model" / "engine.cpp", SIM / "model" / "model.cpp"]
+MEMORIES = ("l1", "l2", "l3")
+LIMIT_CYCLES = 2_000_000_000
+FLAGS = ("-std=gnu++20", "-O3", "-ffp-contract=off", "-fno-stack-protector", "-D__GVSOC__", "-w")
+STALL_SECONDS = 3600
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a run ended. ``exit_code`` is None after the limit of cycles; ``cycles`` count from the cores' start."""
+
+    exit_code: int | None
+    cycles: int
+    output: str
+    memories: Mapping[str, bytes]
+
+    def read(self, addr: int, count: int) -> bytes:
+        """Bytes of L1, L2 or L3 as the run left them.
+
+        Raises:
+            SimError: if they are in no memory.
+        """
+        for name, data in self.memories.items():
+            at = addr - MEMORY_MAP[name].base
+            if 0 <= at and at + count <= len(data):
+                return data[at : at + count]
+        raise SimError(f"{count} bytes at 0x{addr:08X} are in no memory", "platform gvsoc")
+
+    def read_words(self, addr: int, count: int) -> list[int]:
+        return list(struct.unpack(f"<{count}I", self.read(addr, 4 * count)))
+
+
+def _components(gvsoc: Gvsoc, cfg: HwConfig, verilog: str | None) -> Path:
+    """The directory with our components, compiled for this GVSoC, as tdco/NAME.so."""
+    headers = {"tdco_hw.h": c_header(cfg)}
+    includes = [gvsoc.headers, SIM, SIM / "model", SIM / "golden", SIM / "rtl"]
+    flags = (*FLAGS, "-fPIC", f"-DTDCO_GVSOC_VERSION={gvsoc.version}")
+    if verilog is None:
+        engine = compile_objects("gvsoc-engine", [TARGET / "engine.cpp"], flags, includes, headers)
+        engine += compile_objects("gvsoc-model", ENGINE_MODEL, flags, includes, headers)
+    else:
+        model, include = verilate(verilog, "redmule")
+        flags_rtl = (*flags, *wrapper_flags(model, include, False))
+        engine = compile_objects("gvsoc-engine", [TARGET / "engine.cpp"], flags, includes, headers)
+        engine += [*compile_objects("gvsoc-rtl", [SIM / "rtl" / "engine.cpp"], flags_rtl, includes, headers)]
+        engine += sorted(model.glob("*.a")) if model.is_dir() else [model]
+    others = compile_objects("gvsoc", [TARGET / "control.cpp", TARGET / "l3_dma.cpp"], flags, includes, headers)
+    parts = {"engine": engine, "control": others[:1], "l3_dma": others[1:]}
+
+    def make(directory: Path) -> None:
+        (directory / "tdco").mkdir()
+        for name, objects in parts.items():
+            library = [f"-L{gvsoc.prefix / 'lib'}", "-lpulpvp"]
+            run_tool([linker(), "-shared", *objects, *library, "-o", directory / "tdco" / f"{name}.so"], name)
+
+    return cached("gvsoc-components", [str(o) for objects in parts.values() for o in objects], make)
+
+
+def _config(gvsoc: Gvsoc, cfg: HwConfig, components: Path) -> Path:
+    """What GVSoC's generators make of our target: the file its launcher takes."""
+    generator = TARGET / "tdco_soc.py"
+    key = [str(gvsoc.prefix), gvsoc.version, str(components), generator.read_text(), config_json(cfg)]
+
+    def make(directory: Path) -> None:
+        (directory / "hw.json").write_text(config_json(cfg))
+        for name in (*(f"{m}.in" for m in MEMORIES), "firmware.elf"):
+            (directory / name).touch()
+        command = [
+            *(gvsoc.python, gvsoc.prefix / "bin" / "gapy", "--platform=gvsoc", "--target=tdco_soc"),
+            *(f"--target-dir={TARGET}", f"--target-dir={gvsoc.prefix / 'generators'}"),
+            *(f"--model-dir={components}", f"--model-dir={gvsoc.models}"),
+            *(f"--work-dir={directory}", "prepare"),
+        ]
+        path = {"PATH": f"{gvsoc.prefix / 'bin'}:{os.environ['PATH']}"}
+        env = os.environ | path | {"TDCO_GVSOC_CONFIG": str(directory / "hw.json")}
+        env["PYTHONPATH"] = str(gvsoc.prefix / "python")
+        run_tool(command, "GVSoC's generators", "TDCO_GVSOC_PYTHON must have the packages GVSoC asks for", env)
+        if not (directory / "gvsoc_config.json").exists():
+            raise SimError("wrote no gvsoc_config.json", "GVSoC's generators")
+
+    return cached("gvsoc-target", key, make) / "gvsoc_config.json"
+
+
+class Simulator:
+    """GVSoC with our target for ``cfg``; built on first use. The engine is its cycle model, or that of ``verilog``.
+
+    Raises:
+        SimError: if the components do not compile, or GVSoC's generators fail.
+    """
+
+    def __init__(self, gvsoc: Gvsoc, cfg: HwConfig, verilog: str | None = None) -> None:
+        self.gvsoc, self.cfg = gvsoc, cfg
+        self.config = _config(gvsoc, cfg, _components(gvsoc, cfg, verilog))
+
+    def run(self, elf: Path, memories: Mapping[str, bytes] | None = None, limit_cycles: int = LIMIT_CYCLES) -> Run:
+        """Runs ``elf`` once. ``memories`` are bytes of l2 and l3 from their start, before the program is loaded.
+
+        Raises:
+            SimError: if GVSoC fails, or gives up.
+        """
+        sizes = region_sizes(self.cfg)
+        with tempfile.TemporaryDirectory(prefix="tdco-gvsoc-") as folder:
+            work = Path(folder)
+            (work / "firmware.elf").write_bytes(elf.read_bytes())
+            for name in ("l2", "l3"):
+                (work / f"{name}.in").write_bytes((memories or {}).get(name) or bytes(1))
+            env = os.environ | {"LD_LIBRARY_PATH": str(self.gvsoc.prefix / "lib")}
+            env["TDCO_GVSOC_LIMIT_CYCLES"] = str(limit_cycles)
+            command = [self.gvsoc.launcher, f"--config={self.config}"]
+            try:
+                done = subprocess.run(
+                    command, cwd=work, env=env, capture_output=True, timeout=STALL_SECONDS, check=False
+                )
+            except subprocess.TimeoutExpired as error:
+                raise SimError(f"no end after {STALL_SECONDS} s", "GVSoC") from error
+            output = done.stdout.decode(errors="replace")
+            if not (work / "stop").exists():
+                said = (output + done.stderr.decode(errors="replace")).strip().splitlines()[-20:]
+                raise SimError(f"ended with code {done.returncode} before the program:\n" + "\n".join(said), "GVSoC")
+            how, cycles = (work / "stop").read_text().split()
+            left = {name: (work / f"{name}.out").read_bytes() for name in MEMORIES}
+            assert all(len(left[name]) == sizes[name] for name in MEMORIES)
+            return Run(None if how == "limit" else int(how), int(cycles), output, left)

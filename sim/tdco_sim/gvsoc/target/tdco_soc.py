@@ -1,0 +1,192 @@
+"""The cluster of a tdco configuration as a GVSoC target. GVSoC's own Python runs this file, with GVSoC's packages.
+
+``TDCO_GVSOC_CONFIG`` names the JSON of ``tdco_spec.emit.config_json``. The simulator finds the program, the initial
+memories and where to leave the final ones in its working directory, under the names below.
+"""
+
+import json
+import math
+import os
+from pathlib import Path
+
+import gvsoc.runner
+import gvsoc.systree as st
+from cache.hierarchical_cache import Hierarchical_cache
+from interco.converter import Converter
+from interco.router import Router
+from memory.memory import Memory
+from pulp.cluster.l1_interleaver import L1_interleaver
+from pulp.cpu.iss.pulp_cores import ClusterCore
+from pulp.event_unit.event_unit_v3 import Event_unit
+from pulp.icache_ctrl.icache_ctrl_v2 import Icache_ctrl
+from pulp.mchan.mchan_v7 import Mchan
+from utils.loader.loader import ElfLoader
+from vp.clock_domain import Clock_domain
+
+FIRMWARE, MEMORY_BEFORE, MEMORY_AFTER = "firmware.elf", "{}.in", "{}.out"
+
+CLUSTER_CYCLES = 2  # of the router between a core and what lies outside its own ports, as in pulp-open
+BARRIERS, MUTEXES = 8, 1
+
+
+class Own(st.Component):
+    """One of the components beside this file."""
+
+    def __init__(self, parent, name, model, **properties):
+        super().__init__(parent, name)
+        self.set_component(f"tdco.{model}")
+        self.add_properties(properties)
+
+
+def log2(value):
+    return int(math.log2(value))
+
+
+def icache(parent, cfg):
+    """Private caches, and the shared one in two banks."""
+    line_bits, ways_bits, banks = log2(cfg["icache_line_bytes"]), 2, 2
+
+    def cache(size_bytes):
+        return {
+            "nb_sets_bits": log2(size_bytes) - line_bits - ways_bits,
+            "nb_ways_bits": ways_bits,
+            "line_size_bits": line_bits,
+            "refill_latency": cfg["icache_refill_cycles"],
+        }
+
+    config = {
+        "has_cc": True,
+        "nb_cores": cfg["cores"] + 1,
+        "nb_l1_banks": banks,
+        "l0": cache(cfg["icache_l0_bytes"]),
+        "l0_cc": cache(cfg["icache_l0_controller_bytes"]),
+        "l1": cache(cfg["icache_l1_bytes"] // banks),
+    }
+    return Hierarchical_cache(parent, "icache", config)
+
+
+def event_unit(parent, harts, events):
+    properties = {
+        "dispatch": {"size": 8},
+        "mutex": {"nb_mutexes": MUTEXES},
+        "barriers": {"nb_barriers": BARRIERS},
+        "semaphores": {"nb_semaphores": 1, "width": 12},
+        "bitfields": {"nb_bitfields": 1},
+        "soc_event": {"nb_fifo_events": 8, "fifo_event": 27},
+        "events": {"barrier": events["BARRIER"], "mutex": 17, "dispatch": 18, "semaphore": 19},
+    }
+    return Event_unit(parent, "event_unit", {"nb_core": harts, "properties": properties})
+
+
+class Cluster(st.Component):
+    """Cores, instruction caches, L1, event unit, DMAs and engine, with L2 and L3."""
+
+    def __init__(self, parent, name, spec):
+        super().__init__(parent, name)
+        self.cfg, self.regions, events = spec["hw"], spec["memory_map"], spec["events"]
+        cfg, harts = self.cfg, self.cfg["cores"] + 1
+
+        cores = [ClusterCore(self, f"pe{i}", cluster_id=0, core_id=i, pulpnn=False) for i in range(harts)]
+        caches = icache(self, cfg)
+        units = event_unit(self, harts, events)
+        dma = Mchan(self, "dma", nb_channels=harts + 1)  # the last one belongs to nobody: it has no event
+        l3_dma = Own(
+            self, "l3_dma", "l3_dma",
+            startup_cycles=cfg["l3_startup_cycles"], cycles_per_byte=cfg["l3_cycles_per_byte"],
+        )  # fmt: skip
+        engine = Own(self, "engine", "engine", l1_base=self.regions["l1"]["base"], l1_bytes=cfg["l1_bytes"])
+        control = Own(
+            self, "control", "control",
+            **{f"{m}_{key}": self.regions[m][key] for m in ("l1", "l2", "l3") for key in ("base", "size")},
+        )  # fmt: skip
+        control_icache = Icache_ctrl(self, "icache_ctrl")
+        l1 = self.l1(harts)
+        l2 = Memory(self, "l2", size=cfg["l2_bytes"], stim_file=MEMORY_BEFORE.format("l2"),
+                    latency=cfg["l2_latency_cycles"] - CLUSTER_CYCLES - 1)  # fmt: skip
+        l3 = Memory(self, "l3", size=cfg["l3_bytes"], stim_file=MEMORY_BEFORE.format("l3"))
+        peripherals = Router(self, "peripherals")
+        outside = Router(self, "cluster_ico", latency=CLUSTER_CYCLES)
+        everything = Router(self, "loader_ico")
+        loader = ElfLoader(self, "loader", binary=FIRMWARE)
+
+        for i, core in enumerate(cores):
+            ports = Router(self, f"pe{i}_ico")
+            self.bind(core, "data", ports, "input")
+            self.bind(core, "data_debug", ports, "input")
+            self.map(ports, "l1", l1, f"in_{i}")
+            self.map(ports, "event_unit", units, f"demux_in_{i}")
+            self.map(ports, "dma", dma, f"in_{i}")
+            ports.add_mapping("outside")
+            self.bind(ports, "outside", outside, "input")
+            self.bind(core, "fetch", caches, f"input_{i}")
+            self.bind(core, "irq_ack", units, f"irq_ack_{i}")
+            self.bind(units, f"clock_{i}", core, "clock_en")
+            self.bind(units, f"irq_req_{i}", core, "irq_req")
+            self.bind(loader, "entry", core, "bootaddr")
+            self.bind(loader, "start", core, "fetchen")
+            self.bind(control_icache, "flush", core, "flush_cache")
+            for source, port, event in ((dma, f"event_itf_{i}", "DMA"), (engine, "event", "ENGINE"),
+                                        (l3_dma, "event", "L3_DMA")):  # fmt: skip
+                self.bind(source, port, units, f"in_event_{events[event]}_pe_{i}")
+        self.bind(loader, "start", control, "start")
+        for port in ("enable", "flush", "flush_line", "flush_line_addr"):
+            self.bind(control_icache, port, caches, port)
+        self.bind(caches, "refill", outside, "input")
+        for i in range(4):
+            self.bind(dma, f"loc_itf_{i}", l1, f"in_{harts + i}")
+        self.bind(dma, "ext_itf", outside, "input")
+        self.bind(engine, "memory", l1, f"in_{harts + 4}")
+
+        self.map(outside, "l2", l2, "input")
+        outside.add_mapping("peripherals", base=self.regions["engine"]["base"], size=0x1000_0000)
+        self.bind(outside, "peripherals", peripherals, "input")
+        for region, component, port in (
+            ("engine", engine, "input"),
+            ("icache", control_icache, "input"),
+            ("l3_dma", l3_dma, "input"),
+            ("soc_control", control, "soc_control"),
+            ("stdout", control, "stdout"),
+        ):
+            self.map(peripherals, region, component, port)
+
+        self.bind(loader, "out", everything, "input")
+        self.bind(control, "memory", everything, "input")
+        self.bind(l3_dma, "memory", everything, "input")
+        words = Converter(self, "l1_words", output_width=4, output_align=4)
+        self.bind(words, "out", l1, f"in_{harts + 5}")
+        self.map(everything, "l1", words, "input")
+        self.map(everything, "l2", l2, "input")
+        self.map(everything, "l3", l3, "input")
+
+    def map(self, router, region, component, port):
+        """Sends the addresses of ``region`` from ``router`` to a port of ``component``, as offsets into the region."""
+        where = self.regions[region]
+        router.add_mapping(region, base=where["base"], size=where["size"], remove_offset=where["base"])
+        self.bind(router, region, component, port)
+
+    def l1(self, harts):
+        """Word-interleaved banks, each one access a cycle; ports: cores, 4 of the DMA, engine, loader."""
+        banks = self.cfg["l1_banks"]
+        interleaver = L1_interleaver(self, "l1", nb_slaves=banks, nb_masters=harts + 6, interleaving_bits=2)
+        for i in range(banks):
+            # width_log2: without it a bank has no bandwidth limit at all
+            bank = Memory(self, f"bank{i}", size=self.cfg["l1_bytes"] // banks, width_log2=2)
+            self.bind(interleaver, f"out_{i}", bank, "input")
+        return interleaver
+
+
+class Soc(st.Component):
+    def __init__(self, parent, name, parser, options):
+        super().__init__(parent, name, options=options)
+        spec = json.loads(Path(os.environ["TDCO_GVSOC_CONFIG"]).read_text())
+        clock = Clock_domain(self, "clock", frequency=spec["hw"]["clock_hz"])
+        self.bind(clock, "out", Cluster(self, "cluster", spec), "clock")
+
+
+class Target(gvsoc.runner.Target):
+    gapy_description = "tdco's cluster"
+    model = Soc
+    name = "tdco_soc"
+
+    def __init__(self, parser, options=None, name=None):
+        super().__init__(parser, options, model=Soc, name=name)
