@@ -17,6 +17,7 @@ from tdco_spec import HwConfig
 
 from . import zoo
 from .autodiff import inference_graph, parameters, training_graph
+from .cores import without_engine
 from .cost import Predictor
 from .errors import TdcoError
 from .files import write_program
@@ -62,6 +63,7 @@ def compile_model(
     loss: str | None = None,
     optimizer: str = "sgd",
     accumulate: int = 1,
+    engine: bool = True,
 ) -> dict[str, Any]:
     """Compiles one step of ``model`` under ``strategy`` for ``cfg`` into OUT; returns the document of program.json.
 
@@ -69,7 +71,7 @@ def compile_model(
     OUT also holds the graph after every pass (``dump/NN_pass.txt``) and the model itself, as the reference that
     runs are compared with. ``batch`` overrides the example input's, ``lr`` the optimizer's learning rate, ``loss``
     the model's; an update comes every ``accumulate`` steps. ``predict`` gives a job's engine cycles, by default the
-    closed formula.
+    closed formula. Without ``engine`` the cores compute every GEMM, tiled as for the engine and with the same bits.
 
     Raises:
         TdcoError: the model cannot be exported, imported, differentiated, tiled or placed in memory.
@@ -92,6 +94,8 @@ def compile_model(
     graph, layout = assign_layout(step)
     dumps[f"{len(dumps):02}_layout.txt"] = str(verify(graph))
     schedule, memory = plan(graph, layout, choose_tiling(graph, layout, cfg, predict), cfg, predict)
+    if not engine:
+        schedule = without_engine(schedule)
     trainable = {name: parameters(forward)[name].size for name in training.trainable}
     meta = {
         **asdict(training),

@@ -121,6 +121,21 @@ def test_optimizers_on_the_device(tmp_path: Path, optimizer: str, accumulate: in
     assert error.max_rel_error <= 0.02 and error.cosine >= 0.999
 
 
+@pytest.mark.parametrize("function", ["mlp", "cnn_head"])
+def test_the_cores_alone_give_the_engines_bits(tmp_path: Path, function: str) -> None:
+    results = []
+    for engine in (True, False):
+        out = tmp_path / str(engine)
+        doc = compile_model(zoo.load(f"{MODELS}:{function}"), "full", CFG, out, engine=engine)
+        assert bool(doc["stats"]["gemm_jobs"]) == engine
+        results.append(run(out, noise_inputs(out, 2)))
+    with_engine, without = results
+    assert without.stats["jobs"] == 0
+    for name, array in {**with_engine.outputs, **with_engine.state}.items():
+        other = without.outputs.get(name, without.state.get(name))
+        assert other is not None and other.tobytes() == array.tobytes(), name
+
+
 @pytest.mark.parametrize("loss", ["mse", "reconstruction"])
 def test_other_losses_on_the_device(tmp_path: Path, loss: str) -> None:
     out = tmp_path / "out"

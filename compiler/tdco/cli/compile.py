@@ -58,6 +58,7 @@ def build_firmware(out: Path, cfg: HwConfig) -> dict[str, Any]:
 )
 @click.option("--loss", type=click.Choice(LOSSES), help="Default: the model's; cross_entropy for your own.")
 @click.option("--l2-bytes", type=click.IntRange(min=1), help="Another size of L2 than the configuration's.")
+@click.option("--engine/--no-engine", default=True, show_default=True, help="Without: every GEMM on the cores.")
 @click.option("--fresh", is_flag=True, help="Zoo models: fresh weights instead of the shipped checkpoint.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of fresh weights.")
 @click.option("--firmware/--no-firmware", default=True, show_default=True, help="Build OUT/firmware.elf for the cores.")
@@ -73,6 +74,7 @@ def compile_(
     accumulate: int,
     loss: str | None,
     l2_bytes: int | None,
+    engine: bool,
     fresh: bool,
     seed: int,
     firmware: bool,
@@ -82,7 +84,7 @@ def compile_(
     with console.status(f"compiling {model}"):
         cfg = get_config(config)
         cfg = replace(cfg, l2_bytes=l2_bytes) if l2_bytes else cfg
-        options: dict[str, Any] = {"loss": loss, "optimizer": optimizer, "accumulate": accumulate}
+        options: dict[str, Any] = {"loss": loss, "optimizer": optimizer, "accumulate": accumulate, "engine": engine}
         document = compile_model(zoo.load(model, not fresh, seed), strategy, cfg, out, batch, lr, **options)
     seconds = round(time.perf_counter() - start, 2)
     stats, train = document["stats"], document["train"]

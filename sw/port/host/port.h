@@ -81,6 +81,23 @@ static inline uint16_t tdco_hmul(uint16_t a, uint16_t b)
     return tdco_f2h(tdco_h2f(a) * tdco_h2f(b));
 }
 
+/* x * w + sum, rounded once: the product is exact in binary64, and its sum with a binary16, rounded there and then to
+ * binary16, is rounded as if at once (sim/tdco_sim/golden/fp16.hpp proves it). On the way through binary32 an inexact
+ * value becomes odd, which keeps it off every tie. */
+static inline uint16_t tdco_hfma(uint16_t x, uint16_t w, uint16_t sum)
+{
+    const double exact = (double)tdco_h2f(sum) + (double)tdco_h2f(x) * (double)tdco_h2f(w);
+    float value = (float)exact;
+    if ((double)value != exact && exact == exact) {
+        uint32_t bits;
+        memcpy(&bits, &value, sizeof bits);
+        bits -= __builtin_fabs((double)value) > __builtin_fabs(exact);
+        bits |= 1;
+        memcpy(&value, &bits, sizeof value);
+    }
+    return tdco_f2h(value);
+}
+
 /* A device address as a pointer; 0 stays 0. */
 void *tdco_ptr(uint32_t addr);
 

@@ -52,6 +52,18 @@ static inline uint16_t tdco_hmul(uint16_t a, uint16_t b)
     return a;
 }
 
+/* x * w + sum, rounded once. (For __builtin_fmaf16 clang calls a library.) */
+static inline uint16_t tdco_hfma(uint16_t x, uint16_t w, uint16_t sum)
+{
+    _Float16 a, b, c;
+    __builtin_memcpy(&a, &x, sizeof a);
+    __builtin_memcpy(&b, &w, sizeof b);
+    __builtin_memcpy(&c, &sum, sizeof c);
+    c = __builtin_elementwise_fma(a, b, c);
+    __builtin_memcpy(&sum, &c, sizeof sum);
+    return sum;
+}
+
 /* A device address as a pointer; 0 stays 0. */
 static inline void *tdco_ptr(uint32_t addr)
 {
