@@ -4,14 +4,17 @@ engine whose cores load it."""
 from __future__ import annotations
 
 import ctypes
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tdco_sim
-from redmule.verilog import emit, emit_fma_array, emit_tcdm
-from tdco_sim import rtl
+from redmule.verilog import emit, emit_engine_tcdm, emit_fma_array, emit_tcdm
+from tdco_sim import golden, rtl
 from tdco_sim.bench import bench_gemm, bench_speed
+from tdco_sim.engine import L1_BASE, Engine, job_words
 from tdco_spec import HwConfig, get_config
 
 from .verilated import HERE, library
@@ -135,3 +138,22 @@ def test_simulation_speed() -> None:
     result = bench_speed(engine_on_tcdm(), rtl.build_fma_array(emit_fma_array(CFG), CFG), CFG, seconds=3)
     assert result["mismatches"] == 0
     assert result["ratio"] >= 0.35
+
+
+@pytest.mark.slow
+def test_engine_and_l1_as_one_block() -> None:
+    cfg = replace(SMALL, name="tiny", rows=2, cols=2, pipe=1, cores=1, l1_banks=4)
+    m, n, k = 5, 7, 9
+    places = {name: L1_BASE + 512 * i + 2 for i, name in enumerate("xwyz")}
+    job = job_words((m, n, k), places, {"x": 2 * k, "w": 2 * n, "y": 2 * n, "z": 2 * n}, ["Y"])
+    l1 = np.random.default_rng(0).normal(size=cfg.l1_bytes // 2).astype(np.float16).view(np.uint8)
+    wanted = l1.copy()
+    reference = Engine(golden.build(cfg), wanted)
+    reference.run(job)
+    reference.close()
+    block = library(cfg, [HERE / "engine_tcdm.cpp"], {"redmule_tcdm": emit_engine_tcdm(cfg)}, [SIM, SIM / "rtl"])
+    words = (ctypes.c_uint32 * len(job))(*job)
+    cycles = block.run_engine_tcdm(ctypes.c_void_p(l1.ctypes.data), cfg.l1_bytes // 4, words)
+    core = (cfg.pipe + 1) * cfg.cols * -(-k // cfg.cols) * -(-m // cfg.rows) * -(-n // cfg.tile_cols)
+    assert core <= cycles
+    np.testing.assert_array_equal(l1.view(np.uint16), wanted.view(np.uint16))
