@@ -23,6 +23,7 @@ from tdco_spec import HwConfig
 
 from . import verilog
 from .array import FMA_MODULE
+from .tcdm import Interconnect
 
 GATES = "AND,NAND,OR,NOR,XOR,XNOR,ANDNOT,ORNOT,MUX"
 DEPTH_SCRIPT = "+strash;&get,-n;&nf;&put"
@@ -76,6 +77,20 @@ def measure(cfg: HwConfig) -> dict[str, Any]:
         "longest_other": other,
         "clockable": other <= levels,
     }
+
+
+def measure_l1(cfg: HwConfig) -> dict[str, Any]:
+    """The interconnect of L1 without its banks: cells, flip_flops, and the longest path as levels, start and end.
+
+    Raises:
+        SynthesisError: Yosys is missing or failed.
+    """
+    text = verilog.convert(Interconnect(cfg), "interconnect")
+    blocks = measure_blocks(synthesise(text, "interconnect"), "interconnect")
+    cells, flip_flops = (sum(getattr(b, name) for b in blocks) for name in ("cells", "flip_flops"))
+    longest = blocks[0]
+    path = {"levels": longest.levels, "start": longest.start, "end": longest.end}
+    return {"cells": cells, "flip_flops": flip_flops, **path}
 
 
 def fma_levels(cfg: HwConfig) -> int:
@@ -206,12 +221,15 @@ def _blocks(netlist: _Netlist, points: list[_Point], names: Iterable[str]) -> li
             worst[point.block] = point
     blocks = []
     for name in names:
+        counts = netlist.instances[name], netlist.cells[name], netlist.flip_flops[name]
+        if name not in worst:  # paths only cross it
+            blocks.append(Block(name, *counts, 0, "", "", []))
+            continue
         end = worst[name]
         through, net = [], end.net
         while net in before:
             net, block = before[net]
             through.append(block)
-        counts = netlist.instances[name], netlist.cells[name], netlist.flip_flops[name]
         path = starts.get(net, "constant"), end.name, _runs(reversed(through))
         blocks.append(Block(name, *counts, max(level[end.net], 0), *path))
     return blocks
