@@ -5,6 +5,7 @@
 
 #include "engine.h"
 #include "engine_device.hpp"
+#include "job.hpp"
 
 namespace soc {
 namespace {
@@ -63,6 +64,7 @@ struct GoldenEngine final : EngineDevice {
             fault = {std::string("engine job: ") + tdco_engine_error(engine), NO_HART, 0, queue.front().words[0]};
             return;
         }
+        check_operands(tdco::Job(queue.front().words));
         mark_written(queue.front());
         flags |= uint32_t(raised);
         seen_flags |= uint32_t(raised);
@@ -73,6 +75,16 @@ struct GoldenEngine final : EngineDevice {
             end_cycle_of_job = now + queue.front().cycles();
         else
             busy_cycles += now - busy_since;
+    }
+
+    void check_operands(const tdco::Job &job)
+    {
+        for (const tdco::Operand *o : {&job.x, &job.w, &job.y})
+            for (uint32_t i = 0; i < o->rows && (o != &job.y || job.has(TDCO_JOB_Y)); i++) {
+                const uint32_t bytes = o->col_step ? 2 * o->cols : 2, line = uint32_t(o->at(i, 0));
+                if (!tcdm.memory.is_written(line, bytes))
+                    fault = {"read by the engine of bytes nobody wrote", NO_HART, 0, line};
+            }
     }
 
     void mark_written(const Job &job)
