@@ -15,11 +15,7 @@ from .errors import SimError
 from .workloads import WORKLOADS, Gemm, swapped
 
 Shape = tuple[int, int, int]
-Vectors = tuple[NDArray[np.uint16], NDArray[np.uint16], NDArray[np.uint16]]
 ALIGNMENT = 64
-# Zeros, subnormals, neighbours of one and of the binades' borders, the largest values, infinity, NaN.
-CORNERS = [0, 1, 2, 0x1FF, 0x200, 0x3FF, 0x400, 0x401, 0x7FF, 0x800, 0x13FF, 0x1400, 0x37FF, 0x3800, 0x3801, 0x3BFF]
-CORNERS += [0x3C00, 0x3C01, 0x3C02, 0x3FFF, 0x4000, 0x63FF, 0x6400, 0x77FF, 0x7BFE, 0x7BFF, 0x7C00, 0x7C01, 0x7E00]
 
 
 def bench_gemm(
@@ -216,59 +212,3 @@ def bench_speed(engine: Path, fma_array: Path, cfg: HwConfig, seconds: float = 5
         "mismatches": mismatches,
         "cpu_seconds": sum(spent.values()),
     }
-
-
-def bench_fma(
-    library: Path, cfg: HwConfig, *, vectors: Path | None = None, count: int = 1_000_000, seed: int = 0
-) -> dict[str, Any]:
-    """The multiply-adder in ``library`` (rtl.build_fma) against golden, or against a file's expected results.
-
-    Without ``vectors``: every triple of corner values, then ``count`` random ones whose c is near a * b. A file has a
-    line of hexadecimal binary16 bits ``a b c`` or ``a b c z`` per vector; text after # is ignored.
-
-    Raises:
-        SimError: if the file is not like that.
-    """
-    if vectors is None:
-        operands, expected = fma_vectors(count, seed), None
-    else:
-        operands, expected = _read_vectors(vectors)
-    start = time.perf_counter()
-    bits, flags = rtl.fma(library, *operands, cfg.pipe + 1)
-    seconds = time.perf_counter() - start
-    golden_bits, golden_flags = golden.fma(*operands)
-    wrong = bits != (golden_bits if expected is None else expected)
-    wrong |= flags != golden_flags
-    examples = [
-        {"a": f"{a:04X}", "b": f"{b:04X}", "c": f"{c:04X}", "z": f"{z:04X}", "expected": f"{e:04X}"}
-        for a, b, c, z, e in zip(*(x[wrong][:5] for x in (*operands, bits, golden_bits)), strict=True)
-    ]
-    result = {"vectors": bits.size, "mismatches": int(wrong.sum()), "examples": examples}
-    return {**result, "seconds": seconds, "vectors_per_second": bits.size / seconds}
-
-
-def fma_vectors(count: int, seed: int) -> Vectors:
-    """Operands a, b, c: every triple of corner values, then ``count`` random ones whose c is near a * b."""
-    corners = np.array([*CORNERS, *(bits | 0x8000 for bits in CORNERS)], np.uint16)
-    directed = [axis.reshape(-1) for axis in np.meshgrid(corners, corners, corners)]
-    rng = np.random.default_rng(seed)
-    a, b = rng.integers(0, 1 << 16, (2, count)).astype(np.uint16)
-    with np.errstate(over="ignore", invalid="ignore"):
-        product = (a.view(np.float16) * b.view(np.float16)).view(np.uint16)
-    exponent = np.clip((product >> 10 & 31).astype(np.int64) + rng.integers(-14, 15, count), 0, 31)
-    fraction = rng.integers(0, 1024, count) & (-1 << rng.integers(0, 11, count))  # often few digits: ties
-    c = (rng.integers(0, 2, count) << 15 | exponent << 10 | fraction).astype(np.uint16)
-    a, b, c = (np.concatenate(pair) for pair in zip(directed, (a, b, c), strict=True))
-    return a, b, c
-
-
-def _read_vectors(path: Path) -> tuple[Vectors, NDArray[np.uint16] | None]:
-    try:
-        lines = [line.split("#")[0].split() for line in path.read_text().splitlines()]
-        table = np.array([[int(word, 16) for word in line] for line in lines if line])
-        if table.ndim != 2 or table.shape[1] not in (3, 4) or table.min() < 0 or table.max() > 0xFFFF:
-            raise ValueError
-    except (OSError, ValueError) as error:
-        raise SimError("is no file of lines `a b c` or `a b c z`, hexadecimal binary16 bits", str(path)) from error
-    columns = [np.ascontiguousarray(column, np.uint16) for column in table.T]
-    return (columns[0], columns[1], columns[2]), columns[3] if len(columns) == 4 else None

@@ -92,20 +92,6 @@ def test_wrong_result_is_a_mismatch(faulty: Path) -> None:
     assert result["mismatches"] > 0 and result["guard_errors"] == 0
 
 
-def test_fma(tmp_path: Path) -> None:
-    library = rtl.build_fma(redmule.verilog.emit_fma(SMALL), SMALL)
-    result = bench.bench_fma(library, SMALL, count=100_000)
-    assert result["mismatches"] == 0 and result["vectors"] > 200_000
-    vectors = tmp_path / "vectors.txt"
-    vectors.write_text("# a b c z\n3C00 3C00 3C00 4000\n3c00 3c00 4000 4000\n")
-    result = bench.bench_fma(library, SMALL, vectors=vectors)
-    assert (result["vectors"], result["mismatches"]) == (2, 1)
-    assert result["examples"][0]["z"] == "4200"
-    vectors.write_text("3C00 3C00\n")
-    with pytest.raises(SimError, match="no file of lines"):
-        bench.bench_fma(library, SMALL, vectors=vectors)
-
-
 def test_verilog_errors_are_shown() -> None:
     with pytest.raises(SimError, match=r"Verilog of redmule: (?s:.*)syntax error"):
         rtl.build("module redmule(input clk; endmodule\n", SMALL)

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from tdco_sim.build import cached
 from tdco_sim.verilator import MAKE_VARIABLES
-from tdco_spec import JOB_FLAGS, ConfigError, HwConfig, get_config
+from tdco_spec import JOB_FLAGS, HwConfig, get_config
 
 from .cycles import OVER_CORE
 from .waves import vcd_to_fst
@@ -132,6 +132,7 @@ def show(cfg: HwConfig, seed: int, report: dict[str, Any]) -> None:
         pytest.param(get_config("rm_12x4"), 40, id="rm_12x4"),
         pytest.param(get_config("rm_8x4"), 150, id="rm_8x4", marks=pytest.mark.slow),
         pytest.param(get_config("rm_8x8"), 150, id="rm_8x8", marks=pytest.mark.slow),
+        pytest.param(get_config("rm_12x4_acc32"), 100, id="rm_12x4_acc32", marks=pytest.mark.slow),
     ],
 )
 def test_engine(
@@ -157,11 +158,6 @@ def test_engine(
         (REPOSITORY / "build").mkdir(exist_ok=True)
         vcd_to_fst(tmp_path / "dump.vcd", REPOSITORY / "build" / f"redmule-{request.node.callspec.id}.fst")
         (tmp_path / "dump.vcd").unlink()
-
-
-def test_other_accumulators_are_refused() -> None:
-    with pytest.raises(ConfigError, match="fp16 only"):
-        redmule.verilog.emit(replace(SMALL, acc="fp32"))
 
 
 def test_verilog_is_deterministic() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 import redmule.verilog
 from tdco_sim import bench as measure
-from tdco_sim import rtl
+from tdco_sim import rtl, vectors
 from tdco_sim.workloads import WORKLOADS
 from tdco_spec import get_config
 
@@ -93,14 +93,20 @@ def _show_fma(result: dict[str, Any]) -> None:
 
 @bench.command()
 @_CONFIG
-@click.option("--vectors", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A file of vectors.")
+@click.option(
+    "--vectors",
+    "file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="npz with a, b, c, z in uint16, or testfloat_gen's text.",
+)
 @click.option("--count", type=click.IntRange(min=0), default=1_000_000, show_default=True, help="Random vectors.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @json_command(_show_fma)
-def fma(config: str, vectors: Path | None, count: int, seed: int) -> dict[str, Any]:
-    """The RTL's multiply-adder against golden: directed corners and random vectors, or those of a file."""
+def fma(config: str, file: Path | None, count: int, seed: int) -> dict[str, Any]:
+    """The multiply-adder, RTL and golden, on directed corners and random vectors, or on those of a file."""
     cfg = get_config(config)
     with console.status("building the multiply-adder"):
         library = rtl.build_fma(redmule.verilog.emit_fma(cfg), cfg)
-    result = measure.bench_fma(library, cfg, vectors=vectors, count=count, seed=seed)
-    return {"ok": result["mismatches"] == 0 and result["vectors"] > 0, "config": config, **result}
+    result = vectors.bench_fma(library, cfg, vectors=file, count=count, seed=seed)
+    clean = result["mismatches_rtl"] == 0 and result["mismatches_golden"] == 0 and result["vectors"] > 0
+    return {"ok": clean, "config": config, **result}

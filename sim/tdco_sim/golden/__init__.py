@@ -80,11 +80,17 @@ def gemm(
     return l1[end:].view(x.dtype).reshape(z_shape)
 
 
-def fma(a: NDArray[Any], b: NDArray[Any], c: NDArray[Any]) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
-    """a * b + c with one rounding, elementwise on binary16 (float16, or uint16 bits), broadcast: bits, STATUS_FLAGS."""
-    operands = [np.ascontiguousarray(x) for x in np.broadcast_arrays(*(_half_bits(x) for x in (a, b, c)))]
-    z, flags = np.empty(operands[0].shape, np.uint16), np.empty(operands[0].shape, np.uint8)
+def fma(a: NDArray[Any], b: NDArray[Any], c: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """a * b + c with one rounding, elementwise, broadcast: bits, STATUS_FLAGS.
+
+    a and b are binary16 (float16, or uint16 bits), c and the result too or, with c in float32 or uint32, binary32.
+    """
+    wide = c.dtype in (np.float32, np.uint32)
+    addend = np.ascontiguousarray(c).view(np.uint32) if wide else _half_bits(c)
+    operands = [np.ascontiguousarray(x) for x in np.broadcast_arrays(_half_bits(a), _half_bits(b), addend)]
+    z, flags = np.empty(operands[0].shape, addend.dtype), np.empty(operands[0].shape, np.uint8)
     library = ctypes.CDLL(str(build(get_config("rm_12x4"))))
     pointers = [ctypes.c_void_p(x.ctypes.data) for x in (*operands, z, flags)]
-    library.tdco_golden_fma(*pointers, ctypes.c_uint64(z.size))
+    function = library.tdco_golden_fma_f32 if wide else library.tdco_golden_fma
+    function(*pointers, ctypes.c_uint64(z.size))
     return z, flags

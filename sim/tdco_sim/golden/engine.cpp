@@ -164,4 +164,16 @@ void tdco_golden_fma(const uint16_t *a, const uint16_t *b, const uint16_t *c, ui
         flags[i] = uint8_t(raised);
     }
 }
+
+// The same with c and z in binary32.
+void tdco_golden_fma_f32(
+    const uint16_t *a, const uint16_t *b, const uint32_t *c, uint32_t *z, uint8_t *flags, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++) {
+        uint32_t raised = 0;
+        const float sum = mac(bit_cast<float>(c[i]), float(from_half(a[i])), float(from_half(b[i])), raised);
+        z[i] = std::isnan(sum) ? 0x7FC00000 : bit_cast<uint32_t>(sum);
+        flags[i] = uint8_t(raised);
+    }
+}
 }

@@ -76,11 +76,14 @@ def run_fma_array(library: Path, cycles: int, seed: int = 0) -> None:
 
 
 def fma(
-    library: Path, a: NDArray[np.uint16], b: NDArray[np.uint16], c: NDArray[np.uint16], latency: int
-) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
-    """Bits and STATUS_FLAGS of a * b + c, elementwise, from the circuit in ``library`` with ``latency`` cycles."""
-    a, b, c = (np.ascontiguousarray(x, np.uint16) for x in (a, b, c))
-    z, flags = np.empty(a.shape, np.uint16), np.empty(a.shape, np.uint8)
+    library: Path, a: NDArray[np.uint16], b: NDArray[np.uint16], c: NDArray[Any], latency: int
+) -> tuple[NDArray[Any], NDArray[np.uint8]]:
+    """Bits and STATUS_FLAGS of a * b + c, elementwise, from the circuit in ``library`` with ``latency`` cycles.
+
+    c and the result are bits of the accumulator's format: uint16 or, for acc = "fp32", uint32.
+    """
+    a, b, c = np.ascontiguousarray(a, np.uint16), np.ascontiguousarray(b, np.uint16), np.ascontiguousarray(c)
+    z, flags = np.empty(a.shape, c.dtype), np.empty(a.shape, np.uint8)
     arrays: tuple[NDArray[Any], ...] = (a, b, c, z, flags)
     pointers = [ctypes.c_void_p(x.ctypes.data) for x in arrays]
     ctypes.CDLL(str(library)).tdco_rtl_fma(*pointers, ctypes.c_uint64(z.size), ctypes.c_uint32(latency))

@@ -5,9 +5,16 @@
 #include "tdco_hw.h"
 #include "verilated.h"
 
+// c and z are in the accumulator's format.
+#if TDCO_ACC_FP32
+using Acc = uint32_t;
+#else
+using Acc = uint16_t;
+#endif
+
 // z[i] and the STATUS_FLAGS bits of a[i] * b[i] + c[i], which the circuit gives `latency` cycles later.
 extern "C" void tdco_rtl_fma(
-    const uint16_t *a, const uint16_t *b, const uint16_t *c, uint16_t *z, uint8_t *flags, uint64_t count, uint32_t latency)
+    const uint16_t *a, const uint16_t *b, const Acc *c, Acc *z, uint8_t *flags, uint64_t count, uint32_t latency)
 {
     VerilatedContext context;
     Vredmule_fma top{&context};
