@@ -20,6 +20,8 @@ from .errors import TdcoError, TdcoWarning
 from .ir import Builder, Graph, TensorType, prune, verify
 
 _DTYPES = {"f": "f16", "i": "i32", "u": "u8"}
+FLOATS = ("float16", "float32", "float64")
+"""What a floating-point tensor may be in the model; it is stored as f16 whichever it is."""
 
 
 @dataclass(frozen=True)
@@ -84,13 +86,14 @@ def import_onnx(
     batch: int = 1,
     buffers: Mapping[str, np.ndarray] | None = None,
     trained: Collection[str] = (),
+    several_inputs: bool = False,
 ) -> Graph:
     """The forward graph of ``model``.
 
     ``parameters`` binds graph inputs to weights (a training export), ``buffers`` to tensors that are never trained;
     initialisers are weights as well. A symbolic dimension of the one remaining input becomes ``batch``. Weights are
     constants of the graph under their own names. ``trained``: the weights that a training graph, which may have several
-    inputs, is known to update.
+    inputs, is known to update; ``several_inputs`` allows them elsewhere.
 
     Raises:
         TdcoError: an unsupported operator or form of it (named with its node), or an ill-formed model.
@@ -111,7 +114,7 @@ def import_onnx(
     for k, v in buffers.items():
         state.names[k] = state.builder.constant(k, v, _storage(v.dtype, k))
     fed = [i for i in graph.input if i.name not in {*weights, *initialisers, *buffers}]
-    if len(fed) != 1 and not trained:
+    if len(fed) != 1 and not trained and not several_inputs:
         raise TdcoError(f"has {len(fed)} inputs: {', '.join(i.name for i in fed)}", name, "give it one input tensor")
     for value in fed:
         state.names[value.name] = state.builder.input(value.name, _input_type(value, batch), value.name)
@@ -192,8 +195,8 @@ def _input_type(value: onnx.ValueInfoProto, batch: int) -> TensorType:
 
 
 def _storage(dtype: np.dtype, name: str) -> str:
-    if dtype.kind not in _DTYPES:
-        raise TdcoError(f"has element type {dtype}", name, "supported: floating point and integers")
+    if dtype.kind not in _DTYPES or (dtype.kind == "f" and dtype.name not in FLOATS):
+        raise TdcoError(f"has element type {dtype}", name, "supported: float16 to float64 and integers")
     return _DTYPES[dtype.kind]
 
 

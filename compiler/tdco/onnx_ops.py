@@ -50,9 +50,15 @@ def _alias(im: Import, node: OnnxNode) -> Results:
 
 
 def _cast(im: Import, node: OnnxNode) -> Results:
-    kind = {1: "f", 10: "f", 11: "f", 16: "f", 6: "i", 7: "i"}.get(node.attrs.get("to", 1))
+    kind = {1: "f", 10: "f", 11: "f", 6: "i", 7: "i"}.get(node.attrs.get("to", 1))
     own = im.builder.type(im.tensor(node.inputs[0])).dtype[0]
     _require(kind == own, "casts between integers and floating point", "cast before the model's input")
+    return _alias(im, node)
+
+
+def _cast_like(im: Import, node: OnnxNode) -> Results:
+    x, like = (im.builder.type(im.tensor(i)) for i in node.inputs)
+    _require(x.dtype[0] == like.dtype[0], "casts between integers and floating point", "cast before the model's input")
     return _alias(im, node)
 
 
@@ -100,8 +106,8 @@ def _axes(im: Import, node: OnnxNode, rank: int, default: Sequence[int] = ()) ->
     """The axes of ``node``, an attribute in older opsets and an input in newer ones, as sorted indices >= 0."""
     axes = node.attrs.get("axes")
     if axes is None:
-        axes = im.value(node.input(1), "axes").ravel().tolist() if node.input(1) else default
-    return sorted(int(a) % rank for a in axes)
+        axes = im.value(node.input(1), "axes").ravel().tolist() if node.input(1) else []
+    return sorted(int(a) % rank for a in axes or default)
 
 
 def _squeeze(im: Import, node: OnnxNode) -> Results:
@@ -297,16 +303,19 @@ def _layer_norm(im: Import, node: OnnxNode) -> Results:
     else:
         beta = im.constant(f"{_hint(node)}.beta", np.zeros(shape[-1], np.float32))
     eps = float(f"{node.attrs.get('epsilon', 1e-5):.6g}")  # stored as fp32: 1e-5 again, not 9.99999974e-06
-    return im.builder.add("LayerNormalization", [x, gamma, beta], {"epsilon": eps}, [_hint(node)], node.name)
+    y, *stats = im.builder.add("LayerNormalization", [x, gamma, beta], {"epsilon": eps}, [_hint(node)], node.name)
+    wanted = zip(stats, node.outputs[1:], strict=False)
+    return [y, *(_reshape(im, node, stat, (*shape[:-1], 1)) if name else "" for stat, name in wanted)]
 
 
 def _reduce(op: str) -> Lower:
     def lower_reduce(im: Import, node: OnnxNode) -> Results:
         x = im.tensor(node.inputs[0])
         rank = len(im.builder.type(x).shape)
-        if node.attrs.get("noop_with_empty_axes", 0) and "axes" not in node.attrs and not node.input(1):
+        empty: Sequence[int] = () if node.attrs.get("noop_with_empty_axes", 0) else range(rank)
+        axes = tuple(_axes(im, node, rank, empty))
+        if not axes:
             return [x]
-        axes = tuple(_axes(im, node, rank, range(rank)))
         return [_add(im, node, op, [x], axes=axes, keepdims=node.attrs.get("keepdims", 1))]
 
     return lower_reduce
@@ -410,7 +419,7 @@ def _cross_entropy(im: Import, node: OnnxNode) -> Results:
     loss, log_prob = im.builder.add("SoftmaxCrossEntropyLoss", inputs, attrs, ["loss", "log_prob"], node.name)
     if len(node.outputs) == 1 and "log_prob" in node.outputs[0]:
         return [log_prob]
-    return [_reshape(im, node, loss, ()), log_prob] if len(node.outputs) == 1 else [loss, log_prob]
+    return [_reshape(im, node, loss, ()), log_prob]
 
 
 def _cross_entropy_grad(im: Import, node: OnnxNode) -> Results:
@@ -462,7 +471,7 @@ LOWER: dict[str, Lower] = {
     "AveragePool": _pool("AveragePool"),
     "BatchNormalization": _batch_norm,
     "Cast": _cast,
-    "CastLike": _alias,
+    "CastLike": _cast_like,
     "Concat": _concat,
     "Conv": _conv,
     "Div": _div,
