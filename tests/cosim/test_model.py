@@ -21,6 +21,7 @@ SMALL = replace(RM_12X4, name="small", rows=3, cols=2, pipe=1)
         (SMALL, 150),
         (RM_12X4, 150),
         pytest.param(RM_12X4, 2000, marks=pytest.mark.slow),
+        pytest.param(replace(SMALL, name="small_acc32", acc="fp32"), 150, marks=pytest.mark.slow),
         pytest.param(get_config("rm_8x4"), 400, marks=pytest.mark.slow),
         pytest.param(get_config("rm_8x8"), 400, marks=pytest.mark.slow),
     ],
