@@ -264,7 +264,7 @@ async def fixed_shapes(dut: Any) -> None:
         await bench.write("FLAGS", 15)
         before, first = await bench.snapshot(), len(bench.events)
         next_id = len(bench.events) & 0xFF
-        expected = reference_run([job], bench.arena.data)
+        expected = reference_run([job], bench.arena.data, CFG.acc)
         trigger = await bench.submit(job)
         await bench.wait_for(first + 1)
         cycles = bench.events[-1][1] - trigger
@@ -309,7 +309,7 @@ async def random_queues(dut: Any) -> None:
         await bench.write("FLAGS", 15)
         before, first = await bench.snapshot(), len(bench.events)
         kind, bench.grant = random_grants(bench.rng, bench.arena)
-        expected = reference_run(queue, bench.arena.data)
+        expected = reference_run(queue, bench.arena.data, CFG.acc)
         errors = +bench.errors
         try:
             ids = await bench.run_queue(queue)
@@ -351,7 +351,7 @@ async def soft_clear(dut: Any) -> None:
         if any(after.values()) or int(dut.busy.value):
             bench.errors["not cleared"] += 1
         job = make_job(bench.rng, bench.arena, (13, 17, 9), int(bench.rng.integers(0, 64)), "special")
-        expected = reference_run([job], bench.arena.data)
+        expected = reference_run([job], bench.arena.data, CFG.acc)
         ids = await bench.run_queue([job])
         await bench.check([job], ids, first, after, expected)
     bench.report("soft clears", max(QUEUES // 10, 5))
@@ -360,7 +360,7 @@ async def soft_clear(dut: Any) -> None:
 async def clear_and_again(bench: Bench, job: Job, first: int) -> None:
     """In the cycle after SOFT_CLEAR, trigger the job whose words are still in the registers."""
     await bench.write("TRIGGER", 0)
-    expected, _ = reference_run([job], bench.arena.data)
+    expected, _ = reference_run([job], bench.arena.data, CFG.acc)
     await bench.wait_for(first + 1)
     if bench.events[first][0] != 0:
         bench.errors["event order"] += 1
@@ -374,7 +374,7 @@ async def control(dut: Any) -> None:
     await bench.start()
     assert await bench.read("ID") == CFG.hash
     job = make_job(bench.rng, bench.arena, (5, 6, 7), stimuli.Y | stimuli.Y_COLUMN)
-    memory, _ = reference_run([job], bench.arena.data)
+    memory, _ = reference_run([job], bench.arena.data, CFG.acc)
     bench.grant = lambda _address: False
     for _ in range(CFG.queue_jobs):
         assert await bench.read("ACQUIRE") == len(bench.events) + (await bench.read("STATUS") & 0xFF)

@@ -87,7 +87,7 @@ class Job:
         return [values[register.name] & 0xFFFF_FFFF for register in JOB_REGISTERS]
 
 
-def execute(job: Job, data: NDArray[np.uint8]) -> int:
+def execute(job: Job, data: NDArray[np.uint8], acc: str = "fp16") -> int:
     """Does the job's work on memory ``data`` with the reference arithmetic; the STATUS_FLAGS bits it raises."""
     if job.illegal:
         return STATUS_FLAGS["ILLEGAL"]
@@ -96,7 +96,8 @@ def execute(job: Job, data: NDArray[np.uint8]) -> int:
     if job.y is not None:
         y = np.broadcast_to(load(data, job.y), job.z.shape)
         y = np.ascontiguousarray(y.T if trans_z else y)
-    z, status = gemm(x.T if job.flags & TRANS_X else x, w.T if job.flags & TRANS_W else w, y, bool(job.flags & RELU))
+    oriented = (x.T if job.flags & TRANS_X else x, w.T if job.flags & TRANS_W else w)
+    z, status = gemm(*oriented, y, bool(job.flags & RELU), acc)
     store(data, job.z, z.T if trans_z else z)
     return status
 
@@ -256,9 +257,9 @@ def port_lines(cfg: HwConfig, job: Job) -> int:
     return x + w + z * (2 if job.flags & Y else 1)
 
 
-def reference_run(jobs: Sequence[Job], data: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int]:
+def reference_run(jobs: Sequence[Job], data: NDArray[np.uint8], acc: str = "fp16") -> tuple[NDArray[np.uint8], int]:
     """Memory after ``jobs`` in their order, and the STATUS_FLAGS they raise together."""
     after, status = data.copy(), 0
     for job in jobs:
-        status |= execute(job, after)
+        status |= execute(job, after, acc)
     return after, status

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from tdco_sim.golden import exact
 from tdco_spec import STATUS_FLAGS
 
 NAN = 0x7E00
@@ -119,13 +120,34 @@ def _round_limbs(low: NDArray[np.int64], middle: NDArray[np.int64], high: NDArra
     return np.minimum(((drop - 8) << 10) + quotient, INF)
 
 
-def gemm(x: U16, w: U16, y: U16 | None, relu: bool = False) -> tuple[U16, int]:
-    """Z[M,N] = X[M,K] . W[K,N] + Y[M,N] in K order from Y (or +0), one rounding per step; and the STATUS_FLAGS bits."""
+def gemm(x: U16, w: U16, y: U16 | None, relu: bool = False, acc: str = "fp16") -> tuple[U16, int]:
+    """Z[M,N] = X[M,K] . W[K,N] + Y[M,N] in K order from Y (or +0), and the STATUS_FLAGS bits.
+
+    Each step rounds to ``acc``; with "fp32" the sum is rounded to binary16 once more at the end.
+    """
     z = np.zeros((len(x), w.shape[1]), np.uint16) if y is None else y
     flags = 0
-    for k in range(len(w)):
-        z, overflow, invalid = fma(x[:, k : k + 1], w[k : k + 1], z)
-        flags |= STATUS_FLAGS["OVERFLOW"] * bool(overflow.any()) | STATUS_FLAGS["INVALID"] * bool(invalid.any())
+    if acc == "fp32":
+        z, flags = _gemm_fp32(x, w, z)
+    else:
+        for k in range(len(w)):
+            z, overflow, invalid = fma(x[:, k : k + 1], w[k : k + 1], z)
+            flags |= STATUS_FLAGS["OVERFLOW"] * bool(overflow.any()) | STATUS_FLAGS["INVALID"] * bool(invalid.any())
     if relu:
         z = np.where(z >> 15, 0, z).astype(np.uint16)
     return z, flags | STATUS_FLAGS["NONFINITE"] * bool(((z & INF) == INF).any())
+
+
+def _gemm_fp32(x: U16, w: U16, y: U16) -> tuple[U16, int]:
+    flags = 0
+    sums = y.view(np.float16).astype(np.float32).view(np.uint32)
+    for k in range(len(w)):
+        column, line = (np.ascontiguousarray(np.broadcast_to(v, sums.shape)) for v in (x[:, k : k + 1], w[k : k + 1]))
+        sums, raised = exact.fma(column, line, sums)
+        flags |= int(np.bitwise_or.reduce(raised, axis=None))
+    values = sums.view(np.float32)
+    with np.errstate(over="ignore"):
+        z = values.astype(np.float16).view(np.uint16)
+    if (np.isfinite(values) & ((z & 0x7FFF) == INF)).any():
+        flags |= STATUS_FLAGS["OVERFLOW"]
+    return np.where(np.isnan(values), NAN, z).astype(np.uint16), flags
