@@ -31,6 +31,11 @@ def build(cfg: HwConfig) -> Path:
     return shared_library("model", sources, FLAGS, includes, {"tdco_hw.h": c_header(cfg)})
 
 
+@cache
+def _library(cfg: HwConfig) -> ctypes.CDLL:
+    return ctypes.CDLL(str(build(cfg)))
+
+
 class Cycles(NamedTuple):
     """Of a job: from its TRIGGER to its event on an idle engine; what an equal, independent one behind it adds."""
 
@@ -45,7 +50,7 @@ def predict_cycles(cfg: HwConfig, jobs: Sequence[Sequence[int]]) -> list[int]:
     """
     words = [word for job in jobs for word in job]
     cycles = (ctypes.c_uint64 * len(jobs))()
-    ctypes.CDLL(str(build(cfg))).tdco_model_predict((ctypes.c_uint32 * len(words))(*words), len(jobs), cycles)
+    _library(cfg).tdco_model_predict((ctypes.c_uint32 * len(words))(*words), len(jobs), cycles)
     return list(cycles)
 
 
