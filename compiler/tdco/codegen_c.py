@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from math import isfinite
 
 import numpy as np
@@ -11,10 +11,9 @@ from tdco_spec import JOB_FLAGS, HwConfig
 
 from .errors import TdcoError
 from .ir import Graph
+from .order import CALL, GEMM, IN, KINDS, OUT, kind_of
 from .program import Command, Copy, GemmJob, KernelCall, MemoryPlan, Ref, Schedule
-from .schedule import KINDS
 
-KIND_NAMES = ("TDCO_COPY", "TDCO_GEMM", "TDCO_CALL")
 MAX_PTRS, MAX_INTS, MAX_FLOATS = 8, 12, 4
 """TDCO_MAX_* of tdco.h."""
 MAX_COMMANDS = 65_535
@@ -48,14 +47,14 @@ def generate_c(graph: Graph, schedule: Schedule, plan: MemoryPlan, cfg: HwConfig
         "",
         *(f"tdco_kernel {symbol};" for symbol in symbols),
         "",
-        *writer.table(Copy, "static const tdco_copy copies[]", "l1, l2, row_bytes, rows, stride_bytes, to_l1"),
+        *writer.table(IN, "static const tdco_copy ins[]", "when, l1, l2, row_bytes, rows, stride_bytes"),
+        *writer.table(OUT, "static const tdco_copy outs[]", "when, l1, l2, row_bytes, rows, stride_bytes"),
         *writer.table(
-            GemmJob,
+            GEMM,
             "static const tdco_job jobs[]",
-            "x, w, y, z, x_stride, w_stride, y_stride, z_stride, m, n, k, flags",
+            "when, x, w, y, z, x_stride, w_stride, y_stride, z_stride, m, n, k, flags",
         ),
-        *writer.table(KernelCall, "static const tdco_call calls[]", "kernel, addr, i, f"),
-        *writer.commands(),
+        *writer.table(CALL, "static const tdco_call calls[]", "when, kernel, addr, i, f"),
         *writer.buffers(),
         *writer.program(),
     ]
@@ -71,7 +70,7 @@ def waits(schedule: Schedule) -> list[tuple[int, ...]]:
     ordinals: list[tuple[int, int]] = []
     result = []
     for command in schedule.commands:
-        kind = KINDS[type(command.op)]
+        kind = kind_of(command.op)
         wait = [0] * len(KINDS)
         for j in command.after:
             other, ordinal = ordinals[j]
@@ -101,7 +100,8 @@ def job_flags(command: Command, commands: Sequence[Command]) -> int:
 
 class _Writer:
     def __init__(self, graph: Graph, schedule: Schedule, plan: MemoryPlan) -> None:
-        self.graph, self.commands_, self.plan, self.schedule = graph, schedule.commands, plan, schedule
+        self.graph, self.commands, self.plan = graph, schedule.commands, plan
+        self.waits = waits(schedule)
 
     def address(self, ref: Ref | None) -> str:
         if ref is None:
@@ -109,40 +109,37 @@ class _Writer:
         place = self.plan.placements[ref.buffer]
         return f"{place.buffer.level.upper()}(0x{place.offset + ref.offset:X})"
 
-    def table(self, kind: type, head: str, fields: str) -> Iterator[str]:
-        """One line per command of ``kind``, under a comment line per node."""
-        rows = {Copy: self.copy, GemmJob: self.job, KernelCall: self.call}[kind]
+    def table(self, kind: int, head: str, fields: str) -> Iterator[str]:
+        """One entry per command of ``kind``, in issue order; a comment marks where a node goes on."""
+        row = {IN: self.copy, OUT: self.copy, GEMM: self.job, CALL: self.call}[kind]
         yield f"{head} = {{ /* {fields} */"
-        yield from self.by_node([c for c in self.commands_ if isinstance(c.op, kind)], rows)
-        yield "};"
-        yield ""
-
-    def by_node(self, commands: Sequence[Command], row: Callable[[Command], str]) -> Iterator[str]:
-        """One entry per command; a comment marks where a node begins, though the one before it may go on a little."""
-        node = -1
-        for command in commands:
-            if command.node > node:
+        node, empty = -1, True
+        for number, command in enumerate(self.commands):
+            if kind_of(command.op) != kind:
+                continue
+            if command.node != node:
                 node = command.node
                 text = f"{node} {self.graph.nodes[node].op} {self.graph.source(self.graph.nodes[node])}"
                 yield f"    /* {text.replace('*/', '* /')[:110]} */"
-            yield _line(row(command))
-        if not commands:
-            yield "    {0}, /* none; C has no empty arrays */"
+            when = f"{{{number}, {{{', '.join(map(str, self.waits[number]))}}}}}"
+            yield _line(f"{{{when}, {row(command)}}}")
+            empty = False
+        if empty:
+            yield "    {.when = {0}}, /* none; C has no empty arrays */"
+        yield "};"
+        yield ""
 
     def copy(self, command: Command) -> str:
         op = command.op
         assert isinstance(op, Copy)
-        return (
-            f"{{{self.address(op.l1)}, {self.address(op.l2)}, {op.row_bytes}, {op.rows}, {op.stride_bytes}, "
-            f"{int(op.to_l1)}}}"
-        )
+        return f"{self.address(op.l1)}, {self.address(op.l2)}, {op.row_bytes}, {op.rows}, {op.stride_bytes}"
 
     def job(self, command: Command) -> str:
         op = command.op
         assert isinstance(op, GemmJob)
         refs = ", ".join(self.address(ref) for ref in (op.x, op.w, op.y, op.z))
         strides = f"{op.x_stride}, {op.w_stride}, {op.y_stride}, {op.z_stride}"
-        return f"{{{refs}, {strides}, {op.m}, {op.n}, {op.k}, 0x{job_flags(command, self.commands_):02X}}}"
+        return f"{refs}, {strides}, {op.m}, {op.n}, {op.k}, 0x{job_flags(command, self.commands):02X}"
 
     def call(self, command: Command) -> str:
         op = command.op
@@ -151,20 +148,7 @@ class _Writer:
         refs = ", ".join(map(self.address, op.refs)) or "0"
         ints = ", ".join(map(str, op.ints)) or "0"
         floats = ", ".join(map(_float, op.floats)) or "0"
-        return f"{{{op.symbol}, {{{refs}}}, {{{ints}}}, {{{floats}}}}}"
-
-    def commands(self) -> Iterator[str]:
-        """The commands in issue order: kind, index into its table, waits on copies, jobs and calls."""
-        counts = [0] * len(KINDS)
-        rows: dict[int, str] = {}
-        for command, wait in zip(self.commands_, waits(self.schedule), strict=True):
-            kind = KINDS[type(command.op)]
-            rows[id(command)] = f"{{{KIND_NAMES[kind]}, {counts[kind]}, {{{', '.join(map(str, wait))}}}}}"
-            counts[kind] += 1
-        yield "static const tdco_command commands[] = { /* kind, index, wait */"
-        yield from self.by_node(self.commands_, lambda command: rows[id(command)])
-        yield "};"
-        yield ""
+        return f"{op.symbol}, {{{refs}}}, {{{ints}}}, {{{floats}}}"
 
     def buffers(self) -> Iterator[str]:
         yield "static const tdco_buffer buffers[] = { /* addr, bytes, first, last, name */"
@@ -176,11 +160,11 @@ class _Writer:
         yield ""
 
     def program(self) -> Iterator[str]:
-        kinds = [type(c.op) for c in self.commands_]
+        kinds = [kind_of(c.op) for c in self.commands]
+        counts = ", ".join(str(kinds.count(kind)) for kind in KINDS)
         yield "const tdco_program tdco_prog = {"
-        yield "    commands, copies, jobs, calls, buffers,"
-        yield f"    {len(kinds)}, {kinds.count(Copy)}, {kinds.count(GemmJob)}, {kinds.count(KernelCall)},"
-        yield f"    {len(self.plan.placements)}, TDCO_CONFIG_HASH,"
+        yield "    ins, outs, jobs, calls, buffers,"
+        yield f"    {{{counts}}}, {len(self.plan.placements)}, TDCO_CONFIG_HASH,"
         yield "};"
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
 
 from tdco_spec import HwConfig
 
-from .cost import Predictor, core_formula
+from .cost import Costs
 from .errors import TdcoError
 from .ir import Graph
 from .layout import Layout
-from .program import Buffer, Copy, MemoryPlan, Placement, Schedule
-from .schedule import arrange, make_steps, order, touches
+from .order import order, touches
+from .program import Buffer, MemoryPlan, Placement, Schedule
+from .schedule import schedule_units
+from .units import make_units
 from .work import Tiling, aligned
 
 
@@ -23,35 +24,31 @@ def persistent(graph: Graph, layout: Layout) -> frozenset[str]:
     return frozenset(layout.views[name].storage for name in names)
 
 
-def plan(
-    graph: Graph, layout: Layout, tilings: Mapping[int, Tiling], cfg: HwConfig, predict: Predictor | None = None
-) -> tuple[Schedule, MemoryPlan]:
+def plan(graph: Graph, layout: Layout, tilings: Mapping[int, Tiling], costs: Costs) -> tuple[Schedule, MemoryPlan]:
     """The final schedule, with every wait that data flow and the reuse of memory need, and an offset for every buffer.
 
-    A buffer lives from the first to the last command that touches it, in issue order; persistent ones live
-    throughout. Where L1 is too full for a node's first tiles to be fetched under the node before it, they wait.
+    The scheduler has placed what is in L1. A tensor gets room in L2 from the first to the last command that moves it
+    there or back, persistent ones throughout; one that never leaves L1 gets none.
 
     Raises:
         TdcoError: L2 is too small; tensor, demand, limit and what would help.
     """
-    buffers, steps = make_steps(graph, layout, tilings, predict or core_formula(cfg))
+    blocks, units = make_units(graph, layout, tilings, costs)
     keep = persistent(graph, layout)
-    next_node = {step.node: following.node for step, following in pairwise(steps) if step.node != following.node}
-    serial: set[int] = set()
-    while True:
-        schedule = arrange(buffers, steps, serial)
-        l1, l2 = (_place(schedule, level, keep) for level in _levels(cfg))
-        crowded = {schedule.commands[p.first].node for p in l1.over}
-        more = (crowded | {next_node[n] for n in crowded if n in next_node}) - serial
-        if not more:
-            break
-        serial |= more
-    for placed in (l1, l2):
+    stay = {layout.views[name].storage for name in (*graph.outputs, *graph.state)}
+    planned = schedule_units(blocks, units, costs, stay)
+    homes = {name: Buffer(name, graph.type(name).bytes, "l2", name) for name in layout.storages()}
+    schedule = Schedule({**homes, **planned.buffers}, planned.commands, planned.cycles)
+    l1, l2 = _levels(costs.cfg)
+    lives = _lifetimes(schedule, keep)
+    held = {name: Placement(b, planned.offsets[name], *lives[name]) for name, b in planned.buffers.items()}
+    in_l1, in_l2 = _Placed(l1, held), _place(schedule, l2, lives)
+    for placed in (in_l1, in_l2):
         _require_fit(placed)
-    placements = {**l1.placements, **l2.placements}
+    placements = {**in_l1.placements, **in_l2.placements}
     places = {name: (p.buffer.level, p.offset) for name, p in placements.items()}
-    peaks = {"l1": l1.peak_bytes, "l2": l2.peak_bytes}
-    bounds = {"l1": l1.bound_bytes, "l2": l2.bound_bytes}
+    peaks = {"l1": in_l1.peak_bytes, "l2": in_l2.peak_bytes}
+    bounds = {"l1": in_l1.bound_bytes, "l2": in_l2.bound_bytes}
     return order(schedule, places), MemoryPlan(placements, peaks, bounds)
 
 
@@ -92,9 +89,8 @@ def _end(p: Placement) -> int:
     return p.offset + p.buffer.bytes
 
 
-def _place(schedule: Schedule, level: _Level, keep: Collection[str]) -> _Placed:
+def _place(schedule: Schedule, level: _Level, lives: Mapping[str, tuple[int, int]]) -> _Placed:
     """The lower of two plans: buffers placed largest first, and earliest first, each at the lowest free offset."""
-    lives = _lifetimes(schedule, keep)
     buffers = [b for b in schedule.buffers.values() if b.level == level.name and b.name in lives]
     orders: tuple[Callable[[Buffer], tuple], ...] = (
         lambda b: (-b.bytes, lives[b.name], b.name),
@@ -105,22 +101,13 @@ def _place(schedule: Schedule, level: _Level, keep: Collection[str]) -> _Placed:
 
 
 def _lifetimes(schedule: Schedule, keep: Collection[str]) -> dict[str, tuple[int, int]]:
-    """(first, last) command of every buffer that is used or kept.
-
-    What is fetched for a later node counts as live from the computation issued before it: they are to run side by side,
-    so it must not take the place of that computation's operands.
-    """
+    """(first, last) command of every buffer that is used or kept."""
     commands = schedule.commands
     lives = {name: (0, max(0, len(commands) - 1)) for name in schedule.buffers if name in keep}
-    least_node_behind = list(accumulate((c.node for c in reversed(commands)), min))[::-1]
-    computing = 0
     for index, command in enumerate(commands):
-        first = computing if command.node > least_node_behind[index] else index
-        if not isinstance(command.op, Copy):
-            computing = index
         for touch in touches(command.op, schedule.buffers):
             if touch.buffer not in keep:
-                lives[touch.buffer] = (lives.get(touch.buffer, (first, index))[0], index)
+                lives[touch.buffer] = (lives.get(touch.buffer, (index, index))[0], index)
     return lives
 
 

@@ -18,7 +18,7 @@ from tdco_spec import HwConfig
 from . import zoo
 from .autodiff import inference_graph, parameters, training_graph
 from .cores import without_engine
-from .cost import Predictor
+from .cost import Predictor, default_costs
 from .errors import TdcoError
 from .files import write_program
 from .ir import Graph, prune, verify
@@ -93,7 +93,8 @@ def compile_model(
     step = _run_passes(step, "autodiff", STEP_PASSES, dumps)
     graph, layout = assign_layout(step)
     dumps[f"{len(dumps):02}_layout.txt"] = str(verify(graph))
-    schedule, memory = plan(graph, layout, choose_tiling(graph, layout, cfg, predict), cfg, predict)
+    costs = default_costs(cfg, predict)
+    schedule, memory = plan(graph, layout, choose_tiling(graph, layout, costs), costs)
     if not engine:
         schedule = without_engine(schedule)
     trainable = {name: parameters(forward)[name].size for name in training.trainable}

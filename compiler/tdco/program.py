@@ -41,6 +41,7 @@ class KernelCall:
     """A C kernel on the cores: ``symbol(args, core, cores)`` with pointers, integers and floats in this order.
 
     ``writes`` counts how many of the last refs are written (all others are only read); a written ref may be read too.
+    ``extents``: bytes behind each ref that the call may touch; empty: all of every buffer.
     """
 
     symbol: str
@@ -48,6 +49,7 @@ class KernelCall:
     ints: tuple[int, ...] = ()
     floats: tuple[float, ...] = ()
     writes: int = 1
+    extents: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,11 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Schedule:
+    """``cycles``: how long the step is modelled to take."""
+
     buffers: Mapping[str, Buffer]
     commands: tuple[Command, ...]
+    cycles: int = 0
 
 
 @dataclass(frozen=True)

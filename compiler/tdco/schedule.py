@@ -1,247 +1,419 @@
-"""Graph, layout and tilings -> commands in issue order, with their exact dependencies.
+"""Units of work -> commands in issue order, by list scheduling in modelled time.
 
-Every tensor's home is L2. A node's tiles pass through L1 buffers, two per tensor where its tile changes, and a tile's
-copies are issued among the commands of the tile ahead of it, so that the DMA runs while engine and cores compute.
-``make_steps`` lowers the nodes, ``arrange`` puts their commands in order, and, once ``memory.plan`` has placed the
-buffers, ``order`` finds what must wait for what.
+The engine, the cores and the two channels of the DMA each take their commands in order; among the units that could
+start soonest on a resource, the one with the longest way to the end of the step goes first. L1 is a cache of blocks
+whose future is known: a block stays while it has users and the room is not worth more to another; where a block is put
+decides how early it can be fetched, so a good place is one that has been free for long.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
-from .cost import Predictor
-from .domain import Operand, Tile
-from .ir import Graph
-from .layout import Layout, is_view
-from .ops import get_op
-from .orient import orient
-from .program import Buffer, Command, Copy, GemmJob, KernelCall, Ref, Schedule
-from .transfer import Region, copies, overlap
-from .work import Access, Tiling, Work, describe, ranges, scratch_bytes, tile_bytes
+from .cost import HOP_CYCLES, JOB_START_CYCLES, Costs
+from .errors import TdcoError
+from .l1 import L1, Held, Segment
+from .program import Buffer, Command, Copy, GemmJob, KernelCall, Ref
+from .transfer import Region, overlap
+from .units import Block, Unit, Use
+from .work import aligned
 
-KINDS: dict[type, int] = {Copy: 0, GemmJob: 1, KernelCall: 2}
-"""Command class -> its queue, as TDCO_COPY, TDCO_GEMM and TDCO_CALL of tdco.h."""
+PATIENCE_CYCLES = 400
+"""How much later a more urgent unit may start than the first that could."""
+AHEAD_NODES = (24, 12, 6, 3, 1, 0)
+"""How far units may run ahead of the oldest unfinished node: tried in this order until the blocks in use fit L1."""
+FULL_SHARE = 0.85
+"""Of L1 that unfinished results and the operands of the oldest node may take: gaps between blocks need some too."""
+FAR_UNITS = 48
+"""A block with no user among so many next units goes to L2 as soon as it is complete, so that it can be dropped."""
+REFETCH_WEIGHT = 0.25
+"""What a cycle of the DMA counts against a cycle of waiting, when a block is dropped for another."""
 
-Op = GemmJob | KernelCall | Copy
+
+class NoRoom(Exception):
+    """The blocks that have to be in L1 together do not fit."""
 
 
 @dataclass(frozen=True)
-class Touch:
-    """Bytes of a buffer that a command reads or writes."""
+class Planned:
+    """Commands in issue order (without ``after``), the L1 buffers they use with their offsets, and the modelled cycles.
 
-    buffer: str
-    region: Region
-    write: bool
+    ``busy`` are the modelled cycles of engine, cores, copies in and copies out."""
 
-
-@dataclass(frozen=True)
-class Step:
-    """One tile of a node: what is copied in, computed and copied out."""
-
-    node: int
-    ins: tuple[Copy, ...]
-    computes: tuple[GemmJob | KernelCall, ...]
-    outs: tuple[Copy, ...]
+    commands: tuple[Command, ...]
+    buffers: Mapping[str, Buffer]
+    offsets: Mapping[str, int]
+    cycles: int
+    busy: tuple[int, int, int, int]
 
 
-def make_steps(
-    graph: Graph, layout: Layout, tilings: Mapping[int, Tiling], predict: Predictor
-) -> tuple[dict[str, Buffer], tuple[Step, ...]]:
-    """All buffers, and the tiles of all nodes in order. ``tilings`` as ``tile.choose_tiling`` gives them.
+def schedule_units(blocks: Mapping[str, Block], units: Sequence[Unit], costs: Costs, stay: Collection[str]) -> Planned:
+    """The best order found. Storages in ``stay`` are read after the step, so what is written to them goes to L2.
 
-    Products are oriented as ``predict`` finds cheaper.
+    Raises:
+        TdcoError: a node's blocks do not fit L1.
     """
-    buffers = {name: Buffer(name, graph.type(name).bytes, "l2", name) for name in layout.storages()}
-    steps: list[Step] = []
-    for index, tiling in tilings.items():
-        assert not is_view(graph.nodes[index])
-        work = describe(graph, layout, graph.nodes[index])
-        buffers.update(_node_buffers(work, tiling, index))
-        steps += _node_steps(work, tiling, index, predict)
-    return buffers, tuple(steps)
+    for ahead in AHEAD_NODES:
+        try:
+            return _Scheduler(blocks, units, costs, stay, ahead).run()
+        except NoRoom as e:
+            failure = e
+    raise TdcoError(str(failure), "L1", "a configuration with more l1_bytes")
 
 
-def _buffer_name(access: Access, index: int, position: int, slot: int) -> str:
-    return f"{access.name}@{index}.{position}{'ab'[slot]}"
+class _Scheduler:
+    def __init__(
+        self, blocks: Mapping[str, Block], units: Sequence[Unit], costs: Costs, stay: Collection[str], ahead: int
+    ) -> None:
+        self.blocks, self.costs, self.ahead = blocks, costs, ahead
+        self.units = _wait_for_whole_blocks(units)
+        self.users: dict[str, list[int]] = {}
+        self.writers: dict[str, int] = {}
+        for index, unit in enumerate(self.units):
+            for use in unit.uses:
+                self.users.setdefault(use.block, []).append(index)
+                if use.write:
+                    self.writers[use.block] = self.writers.get(use.block, 0) + 1
+        self.goes_home = _homecoming(self.units, blocks, stay)
+        self.urgency = _urgency(self.units)
+        self.followers: list[list[int]] = [[] for _ in units]
+        self.missing = [len(unit.before) for unit in self.units]
+        for index, unit in enumerate(self.units):
+            for other in unit.before:
+                self.followers[other].append(index)
+        self.l1 = L1(costs.cfg.l1_reserved_bytes, costs.cfg.l1_bytes)
+        self.held: dict[str, Held] = {}
+        self.home: dict[str, list[tuple[int, int, int]]] = {}
+        self.done = [False] * len(units)
+        self.end = [0] * len(units)
+        self.free = {True: 0, False: 0}  # engine, cores
+        self.in_free = self.out_free = 0
+        self.busy = {"engine": 0, "cores": 0, "in": 0, "out": 0}
+        self.commands: list[Command] = []
+        self.buffers: dict[str, Buffer] = {}
+        self.offsets: dict[str, int] = {}
+        self.copies = 0
+        self.moves: dict[str, int] = {}
 
+    def run(self) -> Planned:
+        """Schedules all units.
 
-def _node_buffers(work: Work, tiling: Tiling, index: int) -> dict[str, Buffer]:
-    """The L1 buffers of a node: tiles of its operands, and scratch."""
-    found = []
-    for position, access in enumerate(work.accesses):
-        if access:
-            size_bytes = tile_bytes(access, tiling.sizes)
-            for slot in range(tiling.slots[position]):
-                found.append(Buffer(_buffer_name(access, index, position, slot), size_bytes, "l1", access.name))
-    if size_bytes := scratch_bytes(work.domain, tiling.sizes):
-        found.append(Buffer(f"scratch@{index}", size_bytes, "l1", work.node.outputs[0]))
-    return {b.name: b for b in found}
+        Raises:
+            NoRoom: what must be in L1 together does not fit.
+        """
+        ready = {index for index, missing in enumerate(self.missing) if not missing}
+        oldest = 0
+        while ready:
+            while self.done[oldest]:
+                oldest += 1
+            limit = self.units[oldest].node + self.ahead
+            near = [i for i in ready if self.units[i].node <= limit]
+            index = self._place_one(self._admitted(near, oldest) if self.ahead else [min(ready)])
+            ready.remove(index)
+            for follower in self.followers[index]:
+                self.missing[follower] -= 1
+                if not self.missing[follower]:
+                    ready.add(follower)
+        cycles = max(*self.free.values(), self.in_free, self.out_free)
+        busy = (self.busy["engine"], self.busy["cores"], self.busy["in"], self.busy["out"])
+        return Planned(tuple(self.commands), self.buffers, self.offsets, cycles, busy)
 
+    def _admitted(self, near: Sequence[int], oldest: int) -> list[int]:
+        """Of the units ``near``, those that leave enough room for the oldest node: what a unit begins to compute stays
+        in L1 until it is complete."""
+        node = self.units[oldest].node
+        begun = {h.block.name for h in self.held.values() if h.writing}
+        size = {name: aligned(self.blocks[name].bytes) for i in near for name in (u.block for u in self.units[i].uses)}
+        stays = sum(aligned(self.blocks[name].bytes) for name in begun)
+        needs = max(
+            (sum(size[u.block] for u in self.units[i].uses if u.block not in begun) for i in near
+             if self.units[i].node == node),
+            default=0,
+        )  # fmt: skip
+        room = int(FULL_SHARE * (self.costs.cfg.l1_bytes - self.costs.cfg.l1_reserved_bytes))
+        admitted = []
+        for i in near:
+            begins = sum(size[u.block] for u in self.units[i].uses if u.write and u.block not in begun)
+            if self.units[i].node == node or not begins or stays + begins + needs <= room:
+                admitted.append(i)
+        return admitted
 
-def _node_steps(work: Work, tiling: Tiling, index: int, predict: Predictor) -> list[Step]:
-    op = get_op(work.node.op)
-    assert op.lower
-    scratch = Ref(f"scratch@{index}") if scratch_bytes(work.domain, tiling.sizes) else None
-    accesses = work.accesses
-    boxes = [[a and a.box(loops) for a in accesses] for loops, _, _ in ranges(work.domain, tiling)]
-    used = [-1] * len(accesses)
-    steps = []
-    for n, (loops, first, last) in enumerate(ranges(work.domain, tiling)):
-        ins: list[Copy] = []
-        outs: list[Copy] = []
-        operands: list[Operand | None] = []
-        for position, access in enumerate(accesses):
-            if access is None:
-                operands.append(None)
+    def _place_one(self, candidates: Collection[int]) -> int:
+        """Schedules the best of the candidates whose blocks find room, and returns it."""
+        left = set(candidates)
+        while True:
+            index = self._next(left)
+            try:
+                self._place_unit(index)
+            except NoRoom:
+                left.remove(index)
+                if not left:
+                    raise
+            else:
+                return index
+
+    def _next(self, candidates: Collection[int]) -> int:
+        """The unit to start next: on the resource that can start one first, the most urgent that can start then.
+
+        What goes on with a sum comes before what begins another: its block has to stay in L1 until it is complete.
+        """
+        best: tuple[int, int] | None = None
+        for on_engine in (True, False):
+            starts = [(self._start(i), i) for i in candidates if self.units[i].on_engine == on_engine]
+            if not starts:
                 continue
-            box = boxes[n][position]
-            assert box
-            changed = n == 0 or boxes[n - 1][position] != box
-            used[position] += changed
-            slot = used[position] % tiling.slots[position]
-            operand = access.operand(Ref(_buffer_name(access, index, position, slot)), *box)
-            operands.append(operand)
-            if position < len(work.inputs) and changed:
-                ins += _tile_copies(access, operand, to_l1=True)
-            if position >= len(work.inputs) and (n == len(boxes) - 1 or boxes[n + 1][position] != box):
-                outs += _tile_copies(access, operand, to_l1=False)
-        inputs, outputs = tuple(operands[: len(work.inputs)]), tuple(operands[len(work.inputs) :])
-        lowered = op.lower(work.node, Tile(loops, inputs, outputs, scratch, first, last))
-        computes = tuple(orient(c, predict) if isinstance(c, GemmJob) else c for c in lowered)
-        steps.append(Step(index, tuple(ins), computes, tuple(outs)))
-    return steps
+            first = min(starts)[0]
+            soon = [i for start, i in starts if start <= first + PATIENCE_CYCLES]
+            urgent = min(soon, key=lambda i: (not self._goes_on(i), -self.urgency[i], i))
+            if best is None or first < best[0]:
+                best = (first, urgent)
+        assert best
+        return best[1]
 
+    def _goes_on(self, index: int) -> bool:
+        uses = self.units[index].uses
+        return any(u.read and u.write and u.block in self.held and self.held[u.block].writing for u in uses)
 
-def _tile_copies(access: Access, operand: Operand, *, to_l1: bool) -> Iterator[Copy]:
-    """The DMA transfers between a tile in L1 and its place in L2."""
-    item, view = access.item_bytes, access.view
-    base = view.offset + sum(i * s for i, s in zip(operand.start, view.strides, strict=True))
-    for l1_offset, part in copies(operand.shape, view.strides, access.order, item):
-        l1 = Ref(operand.ref.buffer, operand.ref.offset + l1_offset)
-        l2 = Ref(view.storage, base * item + part.offset)
-        yield Copy(l1, l2, part.row_bytes, part.rows, part.stride, to_l1)
+    def _start(self, index: int) -> int:
+        """When the unit could start, if what it needs finds room at once."""
+        unit = self.units[index]
+        start = max(self.free[unit.on_engine], self._inputs_done(index))
+        for use in unit.uses:
+            if use.read:
+                held = self.held.get(use.block)
+                start = max(start, held.ready if held else self._fetched(self.blocks[use.block], self.in_free))
+        return start
 
-
-def arrange(buffers: Mapping[str, Buffer], steps: Sequence[Step], serial: Collection[int] = ()) -> Schedule:
-    """The commands in issue order, still without ``after``: a tile's copies follow the first command of the tile ahead.
-
-    So the copies run while that tile is computed, and a controller that issues in order never holds back a command
-    for a copy that must wait for an older tile's buffer. A copy that would overwrite what the rest of the tile ahead
-    uses, or that reads what it writes, stays behind it. Nodes in ``serial`` start only when the node before them has
-    ended, for want of L1.
-    """
-    commands: list[Command] = []
-    early: set[int] = set()
-    for here, step in enumerate(steps):
-        commands += [Command(op, step.node) for i, op in enumerate(step.ins) if i not in early]
-        commands += [Command(op, step.node) for op in step.computes[:1]]
-        rest = (*step.computes[1:], *step.outs)
-        early = set()
-        if here + 1 < len(steps) and (steps[here + 1].node == step.node or steps[here + 1].node not in serial):
-            mine = [t for op in rest for t in touches(op, buffers)]
-            for i, op in enumerate(steps[here + 1].ins):
-                if not any(conflict(a, b) for a in touches(op, buffers) for b in mine):
-                    early.add(i)
-                    commands.append(Command(op, steps[here + 1].node))
-        commands += [Command(op, step.node) for op in rest]
-    return Schedule(buffers, tuple(commands))
-
-
-def touches(op: Op, buffers: Mapping[str, Buffer]) -> list[Touch]:
-    """What a command reads and writes. A kernel may touch all of every buffer it is given."""
-    if isinstance(op, Copy):
-        l1 = Touch(op.l1.buffer, Region(op.l1.offset, op.rows * op.row_bytes), op.to_l1)
-        l2 = Touch(op.l2.buffer, Region(op.l2.offset, op.row_bytes, op.rows, op.stride_bytes), not op.to_l1)
-        return [l1, l2]
-    if isinstance(op, GemmJob):
-        return list(_job_touches(op))
-    refs = [(ref, i >= len(op.refs) - op.writes) for i, ref in enumerate(op.refs)]
-    written = {ref.buffer for ref, write in refs if ref and write}
-    names = dict.fromkeys(ref.buffer for ref, _ in refs if ref)
-    return [Touch(name, Region(0, buffers[name].bytes), name in written) for name in names]
-
-
-def _job_touches(job: GemmJob) -> Iterator[Touch]:
-    def matrix(ref: Ref, lines: int, line: int, stride: int, write: bool) -> Touch:
-        low = ref.offset + min(0, stride * (lines - 1))
-        if stride == 0:
-            lines = 1
-        return Touch(ref.buffer, Region(low, 2 * line, lines, abs(stride)), write)
-
-    yield matrix(job.x, *((job.k, job.m) if job.trans_x else (job.m, job.k)), job.x_stride, False)
-    yield matrix(job.w, *((job.n, job.k) if job.trans_w else (job.k, job.n)), job.w_stride, False)
-    lines, line = (job.n, job.m) if job.trans_z else (job.m, job.n)
-    if job.y:
-        yield matrix(job.y, lines, 1 if job.y_column else line, job.y_stride, False)
-    yield matrix(job.z, lines, line, job.z_stride, True)
-
-
-def conflict(a: Touch, b: Touch) -> bool:
-    """Whether two commands with these touches must keep their order."""
-    return (a.write or b.write) and a.buffer == b.buffer and overlap(a.region, b.region)
-
-
-def order(schedule: Schedule, places: Mapping[str, tuple[str, int]]) -> Schedule:
-    """``schedule`` with ``after`` exact and minimal.
-
-    ``places`` maps a buffer to (space, byte offset): buffers that share bytes of a space depend on each other's users,
-    so the same rule orders the data flow and, after memory planning, the reuse of memory.
-
-    Copies finish one after the other before the next starts, and so do calls; jobs start in order and may overlap.
-    What these rules and earlier waits imply already is left out of ``after``.
-    """
-    open_touches: dict[str, list[tuple[int, Touch]]] = {}
-    progress = _Progress()
-    commands = []
-    for index, command in enumerate(schedule.commands):
-        mine = []
-        for touch in touches(command.op, schedule.buffers):
-            assert touch.region.offset >= 0 and touch.region.end <= schedule.buffers[touch.buffer].bytes, (
-                f"{command} reaches outside {schedule.buffers[touch.buffer]}"
+    def _inputs_done(self, index: int) -> int:
+        """When the units before it are done, and it knows."""
+        unit = self.units[index]
+        done = 0
+        for other in unit.before:
+            same = self.units[other].on_engine == unit.on_engine
+            done = max(
+                done, self.end[other] + (JOB_START_CYCLES if same and unit.on_engine else 0 if same else HOP_CYCLES)
             )
-            space, offset = places[touch.buffer]
-            mine.append(Touch(space, touch.region.shifted(offset), touch.write))
-        needed = {i for t in mine for i, other in open_touches.get(t.buffer, ()) if conflict(t, other)}
-        commands.append(replace(command, after=progress.start(index, command, needed)))
-        for touch in mine:
-            _open(open_touches.setdefault(touch.buffer, []), index, touch)
-    return replace(schedule, commands=tuple(commands))
+        return done
+
+    def _fetched(self, block: Block, begin: int) -> int:
+        """When the block would be in L1 if its copies could start at ``begin``."""
+        if not block.storage:
+            return begin
+        at_home = self._at_home(block)
+        return max(begin, at_home) + self._move_cycles(block) + HOP_CYCLES
+
+    def _move_cycles(self, block: Block) -> int:
+        """Of copying the block in or out."""
+        if block.name not in self.moves:
+            self.moves[block.name] = self.costs.copies(r for _, r in block.parts)
+        return self.moves[block.name]
+
+    def _at_home(self, block: Block) -> int:
+        """When all of the block's content is in L2."""
+        written = self.home.get(block.storage, ())
+        low, end = block.parts[0][1].offset, max(r.end for _, r in block.parts)
+        return max((time for a, z, time in written if a < end and low < z), default=0)
+
+    def _place_unit(self, index: int) -> None:
+        unit = self.units[index]
+        start = self._start(index)
+        names: dict[str, str] = {}
+        busy = {use.block for use in unit.uses}
+        for use in sorted(unit.uses, key=lambda u: (u.block in self.held, not u.read)):
+            held = self.held.get(use.block) or self._allocate(
+                self.blocks[use.block], use.read, start, busy, unit, index
+            )
+            start = max(start, held.ready)
+            names[use.block] = held.name
+        end = start + unit.cycles
+        self.free[unit.on_engine] = end
+        self.busy["engine" if unit.on_engine else "cores"] += unit.cycles
+        self.end[index], self.done[index] = end, True
+        self.commands += [Command(_renamed(op, names), unit.node) for op in unit.ops]
+        for use in sorted(unit.uses, key=lambda u: u.write):  # what is written makes older copies worthless
+            self._used(self.held[use.block], use, end, unit.node)
+
+    def _used(self, held: Held, use: Use, end: int, node: int) -> None:
+        """Notes a use that ends at ``end``: sends results home, and drops what nobody needs any more."""
+        name = held.block.name
+        held.busy_until = max(held.busy_until, end)
+        users = self.users[name]
+        while users and self.done[users[0]]:
+            users.pop(0)
+        left = [i for i in users if not self.done[i]]
+        if use.write:
+            self.writers[name] -= 1
+            held.writing = self.writers[name] > 0
+            held.dirty = True
+            if held.block.storage:
+                self._invalidate(held, use)
+            if self.goes_home.get(name) == "parts":
+                self._send(held, [(r.offset, r) for r in use.regions], node)
+                held.dirty = held.writing
+            elif not held.writing and held.block.storage and (self.goes_home.get(name) or self._far(left)):
+                self._send(held, held.block.parts, node)
+                held.dirty = False
+        if not left:
+            self._drop(held)
+
+    def _far(self, left: Sequence[int]) -> bool:
+        """Whether the next users come late enough for the block to leave L1 in between."""
+        if not left:
+            return False
+        now = next((i for i in range(left[0]) if not self.done[i]), left[0])
+        times = [now, *left]
+        return any(b - a > FAR_UNITS for a, b in pairwise(times))
+
+    def _invalidate(self, held: Held, use: Use) -> None:
+        """Other blocks with the old content of what was written are worth nothing now."""
+        for other in [h for h in self.held.values() if h is not held and h.block.storage == held.block.storage]:
+            if any(overlap(r, written) for _, r in other.block.parts for written in use.regions):
+                assert not other.dirty
+                self._drop(other)
+
+    def _drop(self, held: Held) -> None:
+        self.l1.release(held, held.busy_until)
+        del self.held[held.block.name]
+
+    def _send(self, held: Held, parts: Sequence[tuple[int, Region]], node: int) -> None:
+        """Copies ``parts`` of a block to L2."""
+        cycles = self.costs.copies(r for _, r in parts)
+        begin = max(self.out_free, held.busy_until + HOP_CYCLES)
+        self.out_free = held.busy_until = begin + cycles
+        self.busy["out"] += cycles
+        self._copy(held, parts, node, to_l1=False)
+        for _, r in parts:
+            self.home.setdefault(held.block.storage, []).append((r.offset, r.end, self.out_free))
+
+    def _copy(self, held: Held, parts: Sequence[tuple[int, Region]], node: int, *, to_l1: bool) -> None:
+        for at, r in parts:
+            copy = Copy(Ref(held.name, at), Ref(held.block.storage, r.offset), r.row_bytes, r.rows, r.stride, to_l1)
+            self.commands.append(Command(copy, node))
+
+    def _allocate(self, block: Block, fetch: bool, needed: int, busy: Collection[str], unit: Unit, index: int) -> Held:
+        """A place in L1 for ``block``, and its content if ``fetch``; others may have to leave."""
+        fetch = fetch and bool(block.storage)
+        cycles = self._move_cycles(block) if fetch else 0
+        earliest = max(self.in_free, self._at_home(block)) if fetch else 0
+        if not self.ahead:  # one node after the other, each with L1 to itself
+            for held in [h for n, h in self.held.items() if n not in busy and not h.writing]:
+                self._evict(held, unit.node)
+        found: tuple[float, int, list[Segment]] | None = None
+        for offset, segments in self.l1.windows(aligned(block.bytes)):
+            score = self._score(segments, needed - cycles, earliest, busy, index)
+            score = 0 if score is not None and not self.ahead else score
+            if score is not None and (found is None or (score, offset) < found[:2]):
+                found = (score, offset, segments)
+        if found is None:
+            live = sorted((h.block.bytes, n) for n, h in self.held.items() if n in busy or h.writing)
+            raise NoRoom(f"{block.name} ({block.bytes} bytes) finds no room beside {live[-4:]}")
+        _, offset, segments = found
+        for held in {id(s.held): s.held for s in segments if s.held}.values():
+            self._evict(held, unit.node)
+        free_at = 0
+        for start, end, at in [(s.start, s.end, s.free_at) for s in self.l1.segments if s.held is None]:
+            if start < offset + block.bytes and offset < end:
+                free_at = max(free_at, at)
+        name = f"{block.name}#{self.copies}"
+        self.copies += 1
+        ready = free_at
+        held = Held(block, name, offset, ready, ready)
+        self.l1.take(held)
+        self.held[block.name] = held
+        self.buffers[name] = Buffer(name, block.bytes, "l1", block.storage or self.blocks[block.name].name)
+        self.offsets[name] = offset
+        if fetch:
+            begin = max(earliest, free_at + HOP_CYCLES)
+            self.in_free = begin + cycles
+            self.busy["in"] += cycles
+            held.ready = held.busy_until = self.in_free + HOP_CYCLES
+            self._copy(held, block.parts, unit.node, to_l1=True)
+        elif self.writers.get(block.name):
+            held.writing = True
+        return held
+
+    def _score(
+        self, segments: Sequence[Segment], needed: int, earliest: int, busy: Collection[str], index: int
+    ) -> float | None:
+        """What a window costs: waiting for it, and fetching again what must leave; None: it cannot be had."""
+        free_at, again = 0, 0.0
+        for segment in segments:
+            held = segment.held
+            if held is None:
+                free_at = max(free_at, segment.free_at)
+                continue
+            if held.writing or held.block.name in busy:
+                return None
+            cycles = self._move_cycles(held.block)
+            free_at = max(free_at, held.busy_until, self.out_free + cycles if held.dirty else 0)
+            users = self.users[held.block.name]
+            following = next(i for i in users if not self.done[i])
+            again += cycles * (1 + held.dirty) * (1 + 40 / (1 + abs(following - index)))
+        wait = max(0, free_at - max(needed, earliest))
+        return wait + REFETCH_WEIGHT * again
+
+    def _evict(self, held: Held, node: int) -> None:
+        if held.dirty:
+            self._send(held, held.block.parts, node)
+        self._drop(held)
 
 
-def _open(open_touches: list[tuple[int, Touch]], index: int, touch: Touch) -> None:
-    """Adds a touch; one that a later write covers is dropped, since the write stands for it."""
-    if touch.write and touch.region.dense:
-        low, end = touch.region.offset, touch.region.end
-        open_touches[:] = [(i, t) for i, t in open_touches if t.region.offset < low or end < t.region.end]
-    open_touches.append((index, touch))
+def _renamed(op: GemmJob | KernelCall, names: Mapping[str, str]) -> GemmJob | KernelCall:
+    """``op`` on the buffers that hold its blocks."""
+
+    def buffer(ref: Ref) -> Ref:
+        return Ref(names[ref.buffer], ref.offset)
+
+    if isinstance(op, GemmJob):
+        return replace(op, x=buffer(op.x), w=buffer(op.w), z=buffer(op.z), y=op.y and buffer(op.y))
+    return replace(op, refs=tuple(ref and buffer(ref) for ref in op.refs))
 
 
-class _Progress:
-    """What is known to have finished when a command starts: per command, a count for each kind."""
+def _homecoming(units: Sequence[Unit], blocks: Mapping[str, Block], stay: Collection[str]) -> dict[str, str]:
+    """Blocks whose content must go to L2, since it is read there; in "parts", as each is computed, or "whole"."""
+    readers: dict[str, set[str]] = {}
+    strided: set[str] = set()
+    written: set[str] = set()
+    for unit in units:
+        for use in unit.uses:
+            if use.read:
+                readers.setdefault(use.space, set()).add(use.block)
+            if use.write and blocks[use.block].storage:
+                written.add(use.block)
+                if use.block != use.space or use.read or not all(r.dense for r in use.regions):
+                    strided.add(use.block)
+    return {
+        name: "whole" if name in strided else "parts"
+        for name in sorted(written)
+        if blocks[name].storage in stay or readers.get(blocks[name].storage, set()) - {name}
+    }
 
-    def __init__(self) -> None:
-        self.starts: list[tuple[int, ...]] = []
-        self.ordinals: list[tuple[int, int]] = []
-        self.latest: dict[int, tuple[int, ...]] = {}
-        self.counts = [0] * len(KINDS)
 
-    def start(self, index: int, command: Command, needed: Iterable[int]) -> tuple[int, ...]:
-        """Starts the next command, which needs ``needed`` finished; returns those that nothing else implies."""
-        kind = KINDS[type(command.op)]
-        known = list(self.latest.get(kind, (0,) * len(KINDS)))
-        if kind != KINDS[GemmJob]:
-            known[kind] = self.counts[kind]
-        after = []
-        for j in sorted(needed, reverse=True):
-            other, ordinal = self.ordinals[j]
-            if known[other] <= ordinal:
-                after.append(j)
-                known = [max(a, b) for a, b in zip(known, self.starts[j], strict=True)]
-                known[other] = max(known[other], ordinal + 1 if other != kind else self.counts[kind])
-        self.starts.append(tuple(known))
-        self.ordinals.append((kind, self.counts[kind]))
-        self.counts[kind] += 1
-        self.latest[kind] = tuple(known)
-        return tuple(sorted(after))
+def _wait_for_whole_blocks(units: Sequence[Unit]) -> list[Unit]:
+    """A unit that reads a storage through another block than the one it was written through waits for all its writers:
+    the block goes to L2 when it is complete."""
+    writers: dict[str, dict[str, list[int]]] = {}
+    found = []
+    for index, unit in enumerate(units):
+        before = set(unit.before)
+        for use in unit.uses:
+            for block, at in writers.get(use.space, {}).items():
+                if use.read and block != use.block and before.intersection(at):
+                    before.update(at)
+        for use in unit.uses:
+            if use.write:
+                writers.setdefault(use.space, {}).setdefault(use.block, []).append(index)
+        found.append(replace(unit, before=tuple(sorted(before))))
+    return found
+
+
+def _urgency(units: Sequence[Unit]) -> list[int]:
+    """Cycles of the longest chain of units from each to the end of the step."""
+    urgency = [unit.cycles for unit in units]
+    for index in range(len(units) - 1, -1, -1):
+        for other in units[index].before:
+            hop = 0 if units[other].on_engine == units[index].on_engine else HOP_CYCLES
+            urgency[other] = max(urgency[other], units[other].cycles + hop + urgency[index])
+    return urgency

@@ -1,7 +1,8 @@
 """Chooses the tile sizes of every node: the fewest modelled cycles among those that fit L1.
 
-The model is deliberately simple: engine and cores of one tile work one after the other, the DMA moves the next tile
-meanwhile. Constants are those of the engine and the DMA, not fitted.
+Small tiles let engine, cores and DMA work on different parts of the same tensors at the same time; every tile costs its
+commands. A node is charged for its work, for its commands, and for one tile's work more: the time until the node behind
+it can start.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from math import ceil, prod
 
 from tdco_spec import HwConfig
 
-from .cost import Predictor, core_formula
+from .cost import Costs
 from .domain import Domain, Operand, Tile
 from .errors import TdcoError
 from .ir import Graph
@@ -22,67 +23,103 @@ from .ops import get_op
 from .orient import orient
 from .program import GemmJob, Ref
 from .transfer import copies
-from .work import Access, Tiling, Work, aligned, demand_bytes, describe, scratch_bytes, tile_bytes
+from .units import bounded
+from .work import Access, Tiling, Work, aligned, describe, largest_tile, read_storages, scratch_bytes, tile_bytes
 
-COMMAND_CYCLES = 100
-"""Of every command beside its own work: the controller waits for what it needs, writes its registers, notes its end."""
-COPY_START_CYCLES = 16
-ROW_START_CYCLES = 1
-"""Of every row of a copy: it starts a burst of its own."""
-CALL_START_CYCLES = 200
-"""Fork, argument fetch and barrier of a kernel call."""
-CORE_CYCLES_PER_ELEMENT = 8
-
+TILE_CYCLES = 100
+"""Of every further tile beside its own work: the controller's share of its commands."""
+MOST_TILES = 64
+"""The search tries no more tiles of a node than this, unless L1 asks for them."""
 MORE_TILES = 4
-"""The search stops at so many times the fewest tiles that fit."""
+"""Where L1 asks for more, so many times the fewest that fit."""
 
+TILES_IN_L1 = 6
+"""A tile that is a block of its own takes at most this part of L1, if the node can be cut so."""
 
 Kind = tuple[tuple[str, int], ...]
 """A tile shape: every loop with its size."""
 
 
-def choose_tiling(graph: Graph, layout: Layout, cfg: HwConfig, predict: Predictor | None = None) -> dict[int, Tiling]:
+def choose_tiling(graph: Graph, layout: Layout, costs: Costs) -> dict[int, Tiling]:
     """The tiling of every computing node, by its index in ``graph.nodes``.
 
     Raises:
         TdcoError: a node's smallest tiles do not fit L1.
     """
-    predict = predict or core_formula(cfg)
     known: dict[tuple, Tiling] = {}
     chosen: dict[int, Tiling] = {}
+    read = read_storages(graph, layout)
     for index, node in enumerate(graph.nodes):
         if is_view(node):
             continue
-        work = describe(graph, layout, node)
+        work = describe(graph, layout, node, costs.whole_bytes, read)
         key = (
             node.op,
             tuple(sorted((k, repr(v)) for k, v in node.attrs.items())),
-            tuple(a and (a.type, a.view.strides) for a in (*work.inputs, *work.outputs)),
+            tuple(a and (a.type, a.view.strides, a.view.offset, a.whole) for a in work.accesses),
         )
         if key not in known:
-            known[key] = _best(work, cfg, predict, graph.source(node))
+            known[key] = _best(graph, work, costs)
         chosen[index] = known[key]
     return chosen
 
 
-def _best(work: Work, cfg: HwConfig, predict: Predictor, source: str) -> Tiling:
-    limit = cfg.l1_bytes - cfg.l1_reserved_bytes
-    finest = max((loop.extent for loop in work.domain.loops), default=1)
-    one_each = tuple(int(a is not None) for a in work.accesses)
-    parts, finer = 2, 0
-    while True:  # coarse tiles first; once some fit, down to an eighth of their size is tried as well
-        options = sorted(_candidates(work.domain, parts, cfg), key=lambda option: option[0])
-        fits = [(n, sizes) for n, sizes in options if demand_bytes(work, sizes, one_each) <= limit]
-        if parts >= finest or finer == 3 or (fits and fits[0][0] == 1):
+def _best(graph: Graph, work: Work, costs: Costs) -> Tiling:
+    limit = costs.cfg.l1_bytes - costs.cfg.l1_reserved_bytes
+    for options in (_in_rows(work.domain, costs.cfg, False), _in_rows(work.domain, costs.cfg, True),
+                    _candidates(work.domain, MOST_TILES, costs.cfg)):  # fmt: skip
+        some = [(n, sizes) for n, sizes in options if n <= MOST_TILES]
+        fits = [(n, sizes) for n, sizes in some if _least_bytes(graph, work, sizes) <= limit]
+        if fits:
             break
-        finer += bool(fits)
-        parts *= 2
-    if not fits:
-        raise _no_fit(work, options[-1][1], limit, source)
-    most = MORE_TILES * fits[0][0] if fits[0][0] > 1 else 1  # no split beats a single tile in this model
-    compute = cache(lambda kind: _compute_cycles(work, dict(kind), cfg, predict))
-    found = (best for n, sizes in fits if n <= most if (best := _cheapest(work, sizes, cfg, compute)))
+    else:
+        fits = _smaller(graph, work, costs.cfg, limit)
+    compute = cache(lambda kind: _compute_cycles(work, dict(kind), costs))
+    small = [(n, sizes) for n, sizes in fits if _largest_tile_bytes(work, sizes) <= limit // TILES_IN_L1]
+    found = (best for _, sizes in small or fits if (best := _cheapest(graph, work, sizes, costs, compute)))
     return min(found, key=lambda pair: pair[0])[1]
+
+
+def _largest_tile_bytes(work: Work, sizes: Mapping[str, int]) -> int:
+    """Of the operands that are not held whole."""
+    moved = [a for a in work.accesses if a and not a.in_place(largest_tile(a, sizes))]
+    return max((tile_bytes(a, sizes) for a in moved), default=0)
+
+
+def _in_rows(domain: Domain, cfg: HwConfig, reduce: bool) -> Iterator[tuple[int, dict[str, int]]]:
+    """(number of tiles, sizes) where a tile is a run of rows, as they follow each other in memory: one loop is split,
+    those outside it have size 1, those inside are whole. A matrix is split in both dimensions; ``reduce``: sums too."""
+    loops = [loop for loop in domain.loops if not (reduce and loop.kind == "reduce")]
+    summed = [loop for loop in domain.loops if reduce and loop.kind == "reduce"]
+    free = 1 if domain.dense else 2
+    if not domain.dense:  # the sum of a product
+        loops, summed = [x for x in loops if x.kind != "reduce"], summed
+    whole = {loop.name: loop.extent for loop in domain.loops}
+    seen = set()
+    for at in range(max(1, len(loops) - free + 1)):
+        inner = loops[at : at + free] if domain.dense or at == len(loops) - free else loops[at : at + 1]
+        options = [_sizes(x.extent, 1 if x.kind == "whole" else MOST_TILES, cfg) for x in (*inner, *summed)]
+        for sizes in product(*options):
+            chosen = {**whole, **{x.name: 1 for x in loops[:at] if x.kind != "whole"}}
+            chosen |= {x.name: size for x, size in zip((*inner, *summed), sizes, strict=True)}
+            key = tuple(chosen.values())
+            if key not in seen:
+                seen.add(key)
+                yield prod(ceil(x.extent / chosen[x.name]) for x in domain.loops), chosen
+
+
+def _smaller(graph: Graph, work: Work, cfg: HwConfig, limit: int) -> list[tuple[int, dict[str, int]]]:
+    """Candidates where only many tiles fit."""
+    finest = max((loop.extent for loop in work.domain.loops), default=1)
+    parts = 2 * MOST_TILES
+    while True:
+        options = sorted(_candidates(work.domain, parts, cfg), key=lambda option: option[0])
+        fits = [(n, sizes) for n, sizes in options if _least_bytes(graph, work, sizes) <= limit]
+        if fits:
+            return [option for option in fits if option[0] <= MORE_TILES * fits[0][0]]
+        if parts >= finest:
+            raise _no_fit(work, options[-1][1], limit, graph.source(work.node))
+        parts *= 2
 
 
 def _no_fit(work: Work, least: Mapping[str, int], limit: int, source: str) -> TdcoError:
@@ -117,43 +154,74 @@ def _sizes(extent: int, most: int, cfg: HwConfig) -> list[int]:
     return sorted(sizes)
 
 
-def _cheapest(
-    work: Work, sizes: Mapping[str, int], cfg: HwConfig, compute_of: Callable[[Kind], float]
-) -> tuple[tuple, Tiling] | None:
-    """(modelled cycles and tie-breakers, tiling) with the best order of the loops; None if none fits L1.
+def _split(graph: Graph, work: Work, sizes: Mapping[str, int], limit: int) -> frozenset[int] | None:
+    """The operands that cannot be used in whole blocks, since they would not fit together; None: nothing helps.
 
-    The slower of compute and copies counts, since copies run ahead of the commands, across nodes too; a tile that has
-    one buffer is moved while nothing else runs.
+    A tile that changes is counted twice, so that the DMA may work ahead, where there is room for that.
     """
+    split: set[int] = set()
+    scratch = aligned(scratch_bytes(work.domain, sizes))
+
+    def demand() -> int:
+        blocks: dict[str, int] = {}
+        for position, access in enumerate(work.accesses):
+            if access is None:
+                continue
+            if position not in split and access.in_place(largest_tile(access, sizes)):
+                blocks[access.view.storage] = aligned(graph.type(access.view.storage).bytes)
+            else:
+                name = f"{access.view.storage}@{access.view}{access.dims}"
+                blocks[name] = aligned(tile_bytes(access, sizes))
+        return sum(blocks.values()) + scratch
+
+    while demand() > limit:
+        whole = [
+            (graph.type(a.view.storage).bytes - tile_bytes(a, sizes), position)
+            for position, a in enumerate(work.accesses)
+            if a and position not in split and a.in_place(largest_tile(a, sizes))
+        ]
+        if not whole or max(whole)[0] <= 0:
+            return None
+        split.add(max(whole)[1])
+    return frozenset(split)
+
+
+def _least_bytes(graph: Graph, work: Work, sizes: Mapping[str, int]) -> int:
+    """L1 bytes of a tile's operands, each with a block of its own."""
+    same: dict[str, int] = {}
+    for access in work.accesses:
+        if access:
+            same[f"{access.view}{access.dims}"] = aligned(tile_bytes(access, sizes))
+    return sum(same.values()) + aligned(scratch_bytes(work.domain, sizes))
+
+
+def _cheapest(
+    graph: Graph, work: Work, sizes: Mapping[str, int], costs: Costs, compute_of: Callable[[Kind], float]
+) -> tuple[tuple, Tiling] | None:
+    """(modelled cycles and tie-breakers, tiling) with the best order of the loops; None if none fits L1."""
     loops = work.domain.loops
-    limit = cfg.l1_bytes - cfg.l1_reserved_bytes
+    split = _split(graph, work, sizes, costs.cfg.l1_bytes - costs.cfg.l1_reserved_bytes)
+    if split is None:
+        return None
     counts = {loop.name: ceil(loop.extent / sizes[loop.name]) for loop in loops}
+    tiles = prod(counts[loop.name] for loop in loops if loop.kind != "reduce")
+    tiles = tiles if tiles > 1 or any(loop.kind == "parallel" for loop in loops) else prod(counts.values())
     compute = sum(n * compute_of(kind) for kind, n in _tile_kinds(work.domain, sizes))
     filled = {loop.name: loop.extent / (sizes[loop.name] * counts[loop.name]) for loop in loops}
-    moves = [_copy_cycles(a, sizes, filled, cfg) if a else 0.0 for a in work.accesses]
+    moves = [
+        0.0 if a is None else _copy_cycles(a, sizes, filled, position not in split, costs)
+        for position, a in enumerate(work.accesses)
+    ]
     fixed = [loop.name for loop in loops if loop.kind != "reduce" and counts[loop.name] == 1]
     outside = [loop.name for loop in loops if loop.kind != "reduce" and counts[loop.name] > 1]
     reduce = [loop.name for loop in loops if loop.kind == "reduce"]
     found = []
     for parallel in permutations(outside) if len(outside) <= 3 else [tuple(outside)]:
         order = (*fixed, *parallel, *reduce)
-        loads = [_loads(a, order, counts) if a else 0 for a in work.accesses]
-        for slots in _slots(loads, prod(counts.values())):
-            if demand_bytes(work, sizes, slots) <= limit:
-                dma = sum(n * cycles for n, cycles in zip(loads, moves, strict=True))
-                exposed = sum((n - 1) * c for n, c, slot in zip(loads, moves, slots, strict=True) if slot == 1)
-                cycles = max(compute, dma - exposed) + exposed
-                found.append(
-                    ((cycles, compute + dma, tuple(sizes.values()), order, slots), Tiling(sizes, order, slots))
-                )
-    return min(found, key=lambda pair: pair[0], default=None)
-
-
-def _slots(loads: Sequence[int], tiles: int) -> Iterator[tuple[int, ...]]:
-    """Buffers per tensor: two for all whose tile ever changes, or only for those whose tile always does."""
-    yield tuple(min(n, 2) for n in loads)
-    if any(1 < n < tiles for n in loads):
-        yield tuple(min(n, 2) if n == tiles else min(n, 1) for n in loads)
+        dma = sum(n * _loads(a, order, counts) for n, a in zip(moves, work.accesses, strict=True) if a)
+        cycles = max(compute, dma) + (compute + dma) / tiles + TILE_CYCLES * prod(counts.values())
+        found.append(((cycles, compute + dma, tuple(sizes.values()), order), Tiling(sizes, order, split)))
+    return min(found, key=lambda pair: pair[0])
 
 
 def _tile_kinds(domain: Domain, sizes: Mapping[str, int]) -> Iterator[tuple[Kind, int]]:
@@ -167,7 +235,7 @@ def _tile_kinds(domain: Domain, sizes: Mapping[str, int]) -> Iterator[tuple[Kind
         yield tuple((name, size) for name, size, _ in combination), prod(n for _, _, n in combination)
 
 
-def _compute_cycles(work: Work, sizes: Mapping[str, int], cfg: HwConfig, predict: Predictor) -> float:
+def _compute_cycles(work: Work, sizes: Mapping[str, int], costs: Costs) -> float:
     """Cycles of engine and cores for one tile."""
     loops = {name: (0, size) for name, size in sizes.items()}
     op = get_op(work.node.op)
@@ -177,23 +245,23 @@ def _compute_cycles(work: Work, sizes: Mapping[str, int], cfg: HwConfig, predict
         return tuple(a.operand(Ref(f"{kind}{i}"), *a.box(loops)) if a else None for i, a in enumerate(accesses))
 
     tile = Tile(loops, operands(work.inputs, "in"), operands(work.outputs, "out"), Ref("scratch"))
-    commands = op.lower(work.node, tile)
-    jobs = [c for c in commands if isinstance(c, GemmJob)]
-    calls = len(commands) - len(jobs)
-    touched_elements = [prod(a.box(loops)[1]) for a in work.accesses if a]
-    elements = max(*touched_elements, scratch_bytes(work.domain, sizes) // 2) if calls else 0
-    cores = calls * CALL_START_CYCLES + elements * CORE_CYCLES_PER_ELEMENT / cfg.cores
-    return len(commands) * COMMAND_CYCLES + cores + sum(predict(orient(job, predict)) for job in jobs)
+    every = [*tile.inputs, *tile.outputs]
+    scratch = (Ref("scratch"), scratch_bytes(work.domain, sizes))
+    lowered = op.lower(work.node, tile)
+    return sum(
+        costs.op(orient(c, costs.job) if isinstance(c, GemmJob) else bounded(c, every, scratch)) for c in lowered
+    )
 
 
-def _copy_cycles(access: Access, sizes: Mapping[str, int], filled: Mapping[str, float], cfg: HwConfig) -> float:
+def _copy_cycles(
+    access: Access, sizes: Mapping[str, int], filled: Mapping[str, float], may_stay: bool, costs: Costs
+) -> float:
     """DMA cycles of moving one tile of a tensor, on average: ``filled`` is the mean tile size over the full one."""
-    _, shape = access.box({name: (0, size) for name, size in sizes.items()})
-    cycles = 0.0
-    for _, part in copies(shape, access.view.strides, access.order, access.item_bytes):
-        row_cycles = ROW_START_CYCLES + ceil(part.row_bytes / cfg.dma_bytes_per_cycle)
-        cycles += COMMAND_CYCLES + COPY_START_CYCLES + part.rows * row_cycles
-    return cycles * prod(filled[d.loop] for d in access.dims if d.loop)
+    shape = largest_tile(access, sizes)
+    if may_stay and access.in_place(shape):
+        return 0.0
+    moved = copies(shape, access.view.strides, access.order, access.item_bytes)
+    return costs.copies(region for _, region in moved) * prod(filled[d.loop] for d in access.dims if d.loop)
 
 
 def _loads(access: Access, order: Sequence[str], counts: Mapping[str, int]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 
@@ -16,38 +16,63 @@ from .transfer import storage_order, tile_strides
 ALIGN_BYTES = 16
 """Of every buffer: a multiple of all element sizes and of the DMA's 8-byte beat, so no copy or kernel starts askew."""
 
+Box = tuple[tuple[int, ...], tuple[int, ...]]
+"""(start, shape) of a part of a tensor."""
+
 
 @dataclass(frozen=True)
 class Tiling:
-    """Tile ``sizes`` by loop, the loops in the ``order`` they are walked, outermost first and reduce loops last, and
-    how many buffers (``slots``) each of the node's inputs and outputs has: 2 where the DMA moves one tile while
-    another is in use."""
+    """Tile ``sizes`` by loop, and the loops in the ``order`` they are walked, outermost first and reduce loops last.
+
+    ``split``: positions of the operands (inputs, then outputs) whose tiles get blocks of their own in L1 although
+    their storage could be held whole, for want of room."""
 
     sizes: Mapping[str, int]
     order: tuple[str, ...]
-    slots: tuple[int, ...]
+    split: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
 class Access:
-    """How a node touches one tensor: its type, its view in L2, and the order of a tile's dimensions in L1."""
+    """How a node touches one tensor: its type, its view in L2, and the order of a tile's dimensions in L1.
+
+    ``whole``: its storage is small enough to be held in L1 as one block. ``dense``: a tile must be row-major in L1.
+    """
 
     name: str
     type: TensorType
     view: View
     order: tuple[int, ...]
     dims: tuple[Dim, ...]
+    whole: bool = False
+    dense: bool = True
 
-    def box(self, loops: Mapping[str, tuple[int, int]]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """(start, shape) of the part that a tile touches."""
+    def box(self, loops: Mapping[str, tuple[int, int]]) -> Box:
+        """The part that a tile touches."""
         return touched(self.dims, loops, self.type.shape)
 
     @property
     def item_bytes(self) -> int:
         return DTYPES[self.type.dtype].itemsize
 
-    def operand(self, ref: Ref, start: tuple[int, ...], shape: tuple[int, ...]) -> Operand:
-        return Operand(ref, start, shape, tile_strides(shape, self.order), self.type.shape, self.type.dtype)
+    def in_place(self, shape: tuple[int, ...]) -> bool:
+        """Whether a tile of ``shape`` can be used where it lies in a block that holds the whole storage."""
+        if not self.whole:
+            return False
+        strides = self.view.strides
+        if not self.dense:  # a matrix needs one contiguous dimension
+            return any(n == 1 or s == 1 for n, s in zip(shape[-2:], strides[-2:], strict=True))
+        own = tile_strides(shape, self.order)
+        return all(n == 1 or s == t for n, s, t in zip(shape, strides, own, strict=True))
+
+    def first_byte(self, start: tuple[int, ...]) -> int:
+        """Offset in the storage of the element at ``start``."""
+        return (self.view.offset + sum(i * s for i, s in zip(start, self.view.strides, strict=True))) * self.item_bytes
+
+    def operand(self, ref: Ref, start: tuple[int, ...], shape: tuple[int, ...], in_place: bool = False) -> Operand:
+        """The tile as lowering sees it: dense at ``ref``, or with the view's strides where it lies ``in_place``."""
+        strides = self.view.strides if in_place and not self.dense else tile_strides(shape, self.order)
+        return Operand(ref, start, shape, strides, self.type.shape, self.type.dtype)
 
 
 @dataclass(frozen=True)
@@ -61,61 +86,73 @@ class Work:
 
     @property
     def accesses(self) -> tuple[Access | None, ...]:
-        """Inputs, then outputs, as ``Tiling.slots`` counts them."""
+        """Inputs, then outputs, as ``Tiling.split`` counts them."""
         return (*self.inputs, *self.outputs)
 
 
-def describe(graph: Graph, layout: Layout, node: Node) -> Work:
-    """What ``node`` computes on, under ``layout``."""
+def read_storages(graph: Graph, layout: Layout) -> frozenset[str]:
+    """The storages that some node of the step reads and that no update writes."""
+    read = {layout.views[n].storage for node in graph.nodes if not is_view(node) for n in node.inputs if n}
+    return frozenset(read - {layout.views[n].storage for n in graph.updates.values()})
+
+
+def describe(graph: Graph, layout: Layout, node: Node, whole_bytes: int = 0, read: Collection[str] = ()) -> Work:
+    """What ``node`` computes on, under ``layout``.
+
+    Storages of up to ``whole_bytes`` are held in L1 as one block, unless ``node`` is the last to use them: results
+    that are not ``read`` again in the step leave tile by tile.
+    """
     op = get_op(node.op)
     assert op.domain and not is_view(node)
     in_types = [graph.type(n) if n else None for n in node.inputs]
     domain = op.domain(node, in_types, [graph.type(n) for n in node.outputs])
 
-    def access(name: str, dims: tuple[Dim, ...] | None) -> Access | None:
+    def access(name: str, dims: tuple[Dim, ...] | None, output: bool) -> Access | None:
         if not name or dims is None:
             return None
         type, view = graph.type(name), layout.views[name]
-        return Access(name, type, view, storage_order(type.shape, view.strides, domain.dense), dims)
+        whole = graph.type(view.storage).bytes <= whole_bytes and (not output or view.storage in read)
+        order = storage_order(type.shape, view.strides, domain.dense)
+        return Access(name, type, view, order, dims, whole, domain.dense)
 
-    found = [access(n, d) for n, d in zip((*node.inputs, *node.outputs), domain.operands, strict=True)]
+    names = (*((n, False) for n in node.inputs), *((n, True) for n in node.outputs))
+    found = [access(n, d, output) for (n, output), d in zip(names, domain.operands, strict=True)]
     return Work(node, domain, tuple(found[: len(node.inputs)]), tuple(found[len(node.inputs) :]))
 
 
 def ranges(domain: Domain, tiling: Tiling) -> Iterator[tuple[dict[str, tuple[int, int]], bool, bool]]:
     """(loops, first, last) of every tile in execution order; first and last are along the reduce loops."""
-    extents = {loop.name: loop.extent for loop in domain.loops}
-    reduce = {loop.name for loop in domain.loops if loop.kind == "reduce"}
-    steps = [
-        [
-            (name, (at, min(tiling.sizes[name], extents[name] - at)))
-            for at in range(0, extents[name], tiling.sizes[name])
-        ]
-        for name in tiling.order
-    ]
+    by_name = {loop.name: loop for loop in domain.loops}
+    steps = []
+    for name in tiling.order:
+        loop, size = by_name[name], tiling.sizes[name]
+        spans = [(name, (at, min(size, loop.extent - at))) for at in range(0, loop.extent, size)]
+        turn = loop.begin // size
+        steps.append([(i == 0, i == len(spans) - 1, span) for i, span in enumerate((*spans[turn:], *spans[:turn]))])
+    reduce = [n for n, name in enumerate(tiling.order) if by_name[name].kind == "reduce"]
     for combination in product(*steps):
-        loops = dict(combination)
-        first = all(loops[name][0] == 0 for name in reduce)
-        last = all(sum(loops[name]) == extents[name] for name in reduce)
-        yield loops, first, last
+        loops = dict(span for _, _, span in combination)
+        yield loops, all(combination[n][0] for n in reduce), all(combination[n][1] for n in reduce)
 
 
 def tile_bytes(access: Access, sizes: Mapping[str, int]) -> int:
     """Size of the largest tile of a tensor."""
     count = 1
-    for dim, full in zip(access.dims, access.type.shape, strict=True):
-        count *= min(full, dim.coeff * (sizes[dim.loop] - 1) + dim.hi - dim.lo + 1) if dim.loop else full
+    for n in largest_tile(access, sizes):
+        count *= n
     return count * access.item_bytes
+
+
+def largest_tile(access: Access, sizes: Mapping[str, int]) -> tuple[int, ...]:
+    """Shape of the largest tile of a tensor."""
+    return tuple(
+        min(full, dim.coeff * (sizes[dim.loop] - 1) + dim.hi - dim.lo + 1) if dim.loop else full
+        for dim, full in zip(access.dims, access.type.shape, strict=True)
+    )
 
 
 def scratch_bytes(domain: Domain, sizes: Mapping[str, int]) -> int:
     return domain.scratch(sizes) if domain.scratch else 0
-
-
-def demand_bytes(work: Work, sizes: Mapping[str, int], slots: Sequence[int]) -> int:
-    """L1 bytes of all buffers of a node."""
-    operands = sum(n * aligned(tile_bytes(a, sizes)) for n, a in zip(slots, work.accesses, strict=True) if a)
-    return operands + aligned(scratch_bytes(work.domain, sizes))
 
 
 def aligned(size_bytes: int) -> int:

@@ -1,32 +1,43 @@
-/* Issues a program's commands in order, each once what it waits for has finished. The port does the work. */
+/* Issues a program's commands: the head of each queue as soon as what it waits for has finished. The port does the work. */
 #include "port.h"
 #include "tdco.h"
 
-static void start(const tdco_program *program, const tdco_command *command)
-{
-    switch (command->kind) {
-    case TDCO_COPY:
-        tdco_port_copy(&program->copies[command->index]);
-        break;
-    case TDCO_GEMM:
-        tdco_port_gemm(&program->jobs[command->index]);
-        break;
-    default:
-        tdco_port_call(&program->calls[command->index]);
-    }
-}
-
 void tdco_run(const tdco_program *program)
 {
+    uint32_t issued[TDCO_KINDS] = {0}, finished[TDCO_KINDS] = {0}, left = 0;
+    tdco_when head[TDCO_KINDS]; /* of the staged command */
+    uint32_t staged = 0;        /* a bit per queue */
+
+    for (uint32_t kind = 0; kind < TDCO_KINDS; kind++)
+        left += program->n[kind];
     tdco_port_begin(program);
-    for (uint32_t i = 0; i < program->n_commands; i++) {
-        const tdco_command *command = &program->commands[i];
-        for (uint32_t kind = 0; kind < TDCO_KINDS; kind++)
-            tdco_port_wait(kind, command->wait[kind]);
-        tdco_port_command(program, i);
-        start(program, command);
+    while (left) {
+        uint32_t started = 0;
+        tdco_port_poll(finished);
+        for (uint32_t kind = 0; kind < TDCO_KINDS; kind++) {
+            if (!(staged >> kind & 1)) {
+                if (issued[kind] == program->n[kind] || !tdco_port_stage(kind, issued[kind], &head[kind]))
+                    continue;
+                staged |= 1u << kind;
+            }
+            if (finished[TDCO_IN] < head[kind].wait[TDCO_IN] || finished[TDCO_OUT] < head[kind].wait[TDCO_OUT]
+                || finished[TDCO_GEMM] < head[kind].wait[TDCO_GEMM] || finished[TDCO_CALL] < head[kind].wait[TDCO_CALL])
+                continue;
+            tdco_port_start(kind, head[kind].command);
+            staged &= ~(1u << kind);
+            issued[kind]++;
+            started++;
+        }
+        left -= started;
+        if (!started)
+            tdco_port_sleep();
     }
-    tdco_port_wait(TDCO_COPY, program->n_copies);
-    tdco_port_wait(TDCO_GEMM, program->n_jobs);
-    tdco_port_wait(TDCO_CALL, program->n_calls);
+    for (tdco_port_poll(finished);; tdco_port_poll(finished)) {
+        uint32_t running = 0;
+        for (uint32_t kind = 0; kind < TDCO_KINDS; kind++)
+            running += program->n[kind] - finished[kind];
+        if (!running)
+            return;
+        tdco_port_sleep();
+    }
 }

@@ -19,24 +19,21 @@ PROGRAM = """\
 
 tdco_kernel tdco_relu_f16, tdco_add_f16_f16;
 
-static const tdco_copy copies[] = {{
-    {{0x{X:X}, 0x{X_L2:X}, {x_row}, {M}, {x_row}, 1}},
-    {{0x{W:X}, 0x{W_L2:X}, {w_bytes}, 1, 0, 1}},
-    {{0x{R:X}, 0x{R_L2:X}, {r_row}, {M}, {r_stride}, 0}},
-    {{0x{W2:X}, 0x{W_L2:X}, {w_bytes}, 1, 0, 0}},
+static const tdco_copy ins[] = {{
+    {{{{0, {{0, 0, 0, 0}}}}, 0x{X:X}, 0x{X_L2:X}, {x_row}, {M}, {x_row}}},
+    {{{{1, {{0, 0, 0, 0}}}}, 0x{W:X}, 0x{W_L2:X}, {w_bytes}, 1, 0}},
+}};
+static const tdco_copy outs[] = {{
+    {{{{4, {{0, 0, 0, 1}}}}, 0x{R:X}, 0x{R_L2:X}, {r_row}, {M}, {r_stride}}},
+    {{{{6, {{0, 0, 0, 2}}}}, 0x{W2:X}, 0x{W_L2:X}, {w_bytes}, 1, 0}},
 }};
 static const tdco_job jobs[] = {{
-    {{0x{X:X}, 0x{W:X}, 0, 0x{Z:X}, {x_row}, {r_row}, 0, {r_row}, {M}, {N}, {K}, 0}},
+    {{{{2, {{{gemm_wait}, 0, 0, 0}}}}, 0x{X:X}, 0x{W:X}, 0, 0x{Z:X}, {x_row}, {r_row}, 0, {r_row}, {M}, {N}, {K}, 0}},
 }};
 static const tdco_call calls[] = {{
-    {{tdco_relu_f16, {{0x{Z:X}, 0x{R:X}}}, {{{relu_count}}}, {{0}}}},
-    {{tdco_add_f16_f16, {{0x{W:X}, 0x{W:X}, 0x{W2:X}}}, {{1, 1, {K} * {N}, 0, 0, 1, 0, 0, 1}}, {{0}}}},
-}};
-static const tdco_command commands[] = {{
-    {{TDCO_COPY, 0, {{0, 0, 0}}}}, {{TDCO_COPY, 1, {{0, 0, 0}}}},
-    {{TDCO_GEMM, 0, {{{gemm_wait}, 0, 0}}}},
-    {{TDCO_CALL, 0, {{0, 1, 0}}}}, {{TDCO_COPY, 2, {{0, 0, 1}}}},
-    {{TDCO_CALL, 1, {{2, 0, 0}}}}, {{TDCO_COPY, 3, {{0, 0, 2}}}},
+    {{{{3, {{0, 0, 1, 0}}}}, tdco_relu_f16, {{0x{Z:X}, 0x{R:X}}}, {{{relu_count}}}, {{0}}}},
+    {{{{5, {{2, 0, 0, 0}}}}, tdco_add_f16_f16, {{0x{W:X}, 0x{W:X}, 0x{W2:X}}},
+        {{1, 1, {K} * {N}, 0, 0, 1, 0, 0, 1}}, {{0}}}},
 }};
 static const tdco_buffer buffers[] = {{
     {{0x{X:X}, {M} * {x_row}, 0, 2, "x"}}, {{0x{W:X}, {w_bytes}, 1, {w_last}, "w"}}, {{0x{Z:X}, {z_bytes}, 2, 3, "z"}},
@@ -44,7 +41,7 @@ static const tdco_buffer buffers[] = {{
     {{0x{X_L2:X}, {M} * {x_row}, 0, 6, "x_l2"}}, {{0x{W_L2:X}, {w_bytes}, 0, 6, "w_l2"}},
     {{0x{R_L2:X}, {M} * {r_row}, 0, 6, "r_l2"}},
 }};
-const tdco_program tdco_prog = {{commands, copies, jobs, calls, buffers, 7, 4, 1, 2, 8, TDCO_CONFIG_HASH}};
+const tdco_program tdco_prog = {{ins, outs, jobs, calls, buffers, {{2, 2, 1, 2}}, 8, TDCO_CONFIG_HASH}};
 """
 
 

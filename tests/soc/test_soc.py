@@ -11,7 +11,7 @@ import redmule.verilog
 from tdco_sim import golden, host
 from tdco_sim.errors import SimError
 from tdco_sim.soc.profile import critical_path
-from tdco_sim.soc.program import CALL, COPY, GEMM, Command, Tables
+from tdco_sim.soc.program import CALL, GEMM, IN, OUT, Command, Tables
 from tdco_sim.soc.run import run
 from tdco_spec import get_config
 
@@ -45,11 +45,11 @@ BROKEN = {
     ),
     "a kernel that leaves bytes unwritten": (
         {"relu_count": tiny.M * tiny.N - 10},
-        ["read by the DMA of bytes nobody wrote", "the address is in r", "copy 2"],
+        ["read by the DMA of bytes nobody wrote", "the address is in r", "copy from L1 0"],
     ),
     "a job whose result is larger than its buffer": (
         {"z_bytes": 2 * tiny.M * tiny.N - 2},
-        ["operand Z of an engine job outside the buffers", "controller", "in tdco_port_gemm, main.c:", "is in z"],
+        ["operand Z of an engine job outside the buffers", "controller", "in tdco_port_start, main.c:", "is in z"],
     ),
     "a job that reads a buffer after its end": (
         {"w_last": 1},
@@ -57,7 +57,7 @@ BROKEN = {
     ),
     "a copy that leaves its tensor in L2": (
         {"r_stride": 200},
-        ["DMA transfer outside the buffers of its command", "in tdco_dma_start, cluster.c:", "copy 2"],
+        ["DMA transfer outside the buffers of its command", "in tdco_port_start, main.c:", "copy from L1 0"],
     ),
 }
 
@@ -86,7 +86,7 @@ def test_trace_and_profile(tmp_path: Path) -> None:
     events = json.loads(trace.read_text())["traceEvents"]
     tracks = {e["tid"]: e["args"]["name"] for e in events if e["ph"] == "M"}
     seen = {(tracks[e["tid"]], e["name"]) for e in events if e["ph"] == "X"}
-    assert {("core 7", "tdco_relu_f16"), ("core 0", "tdco_add_f16_f16"), ("controller", "sleep")} <= seen
+    assert {("core 7", "tdco_relu_f16"), ("core 0", "tdco_add_f16_f16"), ("core 7", "sleep")} <= seen
     assert {("engine", "5x7x9"), ("DMA to L1", "90 bytes"), ("DMA from L1", "126 bytes")} <= seen
     assert {("core 3", "barrier"), ("barriers", "barrier 0")} <= seen
     (job, _) = [e["args"] for e in events if e["ph"] == "X" and e["name"] == "5x7x9"]
@@ -101,14 +101,14 @@ def test_trace_and_profile(tmp_path: Path) -> None:
 
 def test_critical_path() -> None:
     """copy 0 -> job 0 -> call 0 -> copy 1; a second, earlier job of less consequence runs beside them."""
-    commands = (Command(COPY, 0, (0, 0, 0)), Command(GEMM, 0, (1, 0, 0)), Command(CALL, 0, (0, 1, 0)))
-    commands += (Command(GEMM, 1, (1, 0, 0)), Command(COPY, 1, (0, 0, 1)))
-    tables = Tables(commands, (), ((1, 1, 1),) * 2, ((8, True), (8, False)), (), ((), (), ()))
-    spans = {(COPY, 0): (10, 30), (GEMM, 0): (35, 60), (GEMM, 1): (60, 75), (CALL, 0): (66, 90), (COPY, 1): (95, 100)}
+    commands = (Command(IN, 0, (0, 0, 0, 0)), Command(GEMM, 0, (1, 0, 0, 0)), Command(CALL, 0, (0, 0, 1, 0)))
+    commands += (Command(GEMM, 1, (1, 0, 0, 0)), Command(OUT, 0, (0, 0, 0, 1)))
+    tables = Tables(commands, (), ((1, 1, 1),) * 2, ((8,), (8,)), (), ((), (), (), ()))
+    spans = {(IN, 0): (10, 30), (GEMM, 0): (35, 60), (GEMM, 1): (60, 75), (CALL, 0): (66, 90), (OUT, 0): (95, 100)}
     assert critical_path(tables, spans, 0, 110) == [
-        ((COPY, 1), 10, 5),
+        ((OUT, 0), 10, 5),
         ((CALL, 0), 5, 24),
         ((GEMM, 0), 6, 25),
-        ((COPY, 0), 5, 20),
+        ((IN, 0), 5, 20),
         (None, 10, 0),
     ]

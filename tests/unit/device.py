@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 from tdco.codegen_c import job_flags, waits
+from tdco.cost import default_costs
 from tdco.domain import Dim, Domain, Loop, Tile
 from tdco.ir import Attrs, Graph, Node, TensorType, evaluate
 from tdco.layout import Layout, assign_layout
 from tdco.memory import plan
 from tdco.ops import OpDef, all_ops
+from tdco.order import GEMM, KINDS, kind_of
 from tdco.program import Copy, GemmJob, KernelCall, MemoryPlan, Ref, Schedule
-from tdco.schedule import KINDS
 from tdco.tile import choose_tiling
 from tdco_spec import JOB_FLAGS, HwConfig
 
@@ -123,7 +124,8 @@ class Compiled:
 
 def compile_graph(graph: Graph, cfg: HwConfig) -> Compiled:
     laid_out, layout = assign_layout(graph)
-    schedule, memory = plan(laid_out, layout, choose_tiling(laid_out, layout, cfg), cfg)
+    costs = default_costs(cfg)
+    schedule, memory = plan(laid_out, layout, choose_tiling(laid_out, layout, costs), costs)
     return Compiled(laid_out, layout, schedule, memory, cfg)
 
 
@@ -218,17 +220,17 @@ class Device:
 
 
 def run_out_of_order(device: Device, seed: int) -> None:
-    """Runs a schedule with its three queues advancing at random, held back by nothing but what tdco.h promises.
+    """Runs a schedule with its four queues advancing at random, held back by nothing but what tdco.h promises.
 
     A command reads at its start or at its end and writes at its start or at its end, as the seed has it.
     """
     chance = random.Random(seed)
     schedule = device.compiled.schedule
     counts = waits(schedule)
-    queues: list[list[int]] = [[], [], []]
+    queues: list[list[int]] = [[] for _ in KINDS]
     for index, command in enumerate(schedule.commands):
-        queues[KINDS[type(command.op)]].append(index)
-    started, finished = [0] * 3, [0] * 3
+        queues[kind_of(command.op)].append(index)
+    started, finished = [0] * len(KINDS), [0] * len(KINDS)
     pending: dict[int, list[tuple[np.ndarray, np.ndarray]] | None] = {}
 
     def may_start(kind: int) -> bool:
@@ -236,14 +238,14 @@ def run_out_of_order(device: Device, seed: int) -> None:
             return False
         index = queues[kind][started[kind]]
         command = schedule.commands[index]
-        waits_for_own = kind != KINDS[GemmJob] or job_flags(command, schedule.commands) & JOB_FLAGS["AFTER"]
+        waits_for_own = kind != GEMM or job_flags(command, schedule.commands) & JOB_FLAGS["AFTER"]
         if waits_for_own and finished[kind] < started[kind]:
             return False
         return all(finished[k] >= n for k, n in enumerate(counts[index]))
 
     while any(n < len(q) for n, q in zip(finished, queues, strict=True)):
-        choices = [(k, "start") for k in range(3) if may_start(k)]
-        choices += [(k, "finish") for k in range(3) if finished[k] < started[k]]
+        choices = [(k, "start") for k in KINDS if may_start(k)]
+        choices += [(k, "finish") for k in KINDS if finished[k] < started[k]]
         kind, event = chance.choice(choices)
         if event == "start":
             index = queues[kind][started[kind]]

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from tdco.codegen_c import generate_c, job_flags, waits
 from tdco.ir import Builder, Graph, TensorType, verify
+from tdco.order import GEMM, KINDS, Touch, kind_of, order, touches
 from tdco.program import Buffer, Command, Copy, GemmJob, KernelCall, Ref, Schedule
-from tdco.schedule import KINDS, Touch, order, touches
 from tdco.transfer import Region
 from tdco_spec import JOB_FLAGS, get_config
 
@@ -134,16 +134,16 @@ def _bytes(compiled: Compiled, index: int) -> tuple[set[tuple[str, int]], set[tu
 def _happens_before(compiled: Compiled) -> list[int]:
     """Per command, a bit mask of the commands that have finished before it starts, by the rules of tdco.h."""
     commands = compiled.schedule.commands
-    of_kind: dict[int, list[int]] = {kind: [] for kind in range(3)}
+    of_kind: dict[int, list[int]] = {kind: [] for kind in KINDS}
     before: list[int] = []
     for index, (command, counts) in enumerate(zip(commands, waits(compiled.schedule), strict=True)):
-        kind = KINDS[type(command.op)]
+        kind = kind_of(command.op)
         own = of_kind[kind]
-        in_order = kind != KINDS[GemmJob] or job_flags(command, commands) & JOB_FLAGS["AFTER"]
+        in_order = kind != GEMM or job_flags(command, commands) & JOB_FLAGS["AFTER"]
         finished = [of_kind[k][n - 1] for k, n in enumerate(counts) if n] + ([own[-1]] if in_order and own else [])
         mask = before[own[-1]] if own else 0
         for i in finished:
-            same = [j for j in of_kind[KINDS[type(commands[i].op)]] if j <= i]
+            same = [j for j in of_kind[kind_of(commands[i].op)] if j <= i]
             for j in same:
                 mask |= before[j] | 1 << j
         before.append(mask)
@@ -157,9 +157,9 @@ def test_after_holds_nothing_implied(graph: Graph, l1_bytes: int) -> None:
     compiled = compile_graph(graph, small(CFG, l1_bytes))
     for index, command in enumerate(compiled.schedule.commands):
         assert all(j < index for j in command.after)
-        kinds = [type(compiled.schedule.commands[j].op) for j in command.after]
+        kinds = [kind_of(compiled.schedule.commands[j].op) for j in command.after]
         assert len(set(kinds)) == len(kinds), "one wait per kind is enough"
-        assert isinstance(command.op, GemmJob) or type(command.op) not in kinds
+        assert isinstance(command.op, GemmJob) or kind_of(command.op) not in kinds
 
 
 @settings(PROPERTY, max_examples=15)
@@ -183,11 +183,10 @@ def _chain(rows: int) -> Graph:
 
 def test_weights_are_fetched_under_the_node_before() -> None:
     commands = compile_graph(_chain(64), CFG).schedule.commands
-    jobs = [i for i, c in enumerate(commands) if isinstance(c.op, GemmJob)]
     fetched = {c.op.l2.buffer: i for i, c in enumerate(commands) if isinstance(c.op, Copy)}
-    assert jobs[0] < fetched["w1"] < jobs[1] < fetched["w2"] < jobs[2]
-    for weight, ahead in (("w1", jobs[0]), ("w2", jobs[1])):
-        assert ahead not in commands[fetched[weight]].after, "the copy runs while the job does"
+    for weight, before in (("w1", 0), ("w2", 1)):
+        waits_for = [commands[j].node for j in commands[fetched[weight]].after if isinstance(commands[j].op, GemmJob)]
+        assert before not in waits_for, "the copy runs while its jobs do"
 
 
 def test_a_tile_that_stays_is_copied_once() -> None:

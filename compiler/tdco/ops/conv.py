@@ -21,6 +21,9 @@ from . import OpDef, Sample
 from ._elementwise import require_inputs
 from .matmul import ELEMENT_BYTES, at, product_jobs, require_f16
 
+LEAST_TAP_CHANNELS = 16
+"""Of an input that is convolved tap by tap: with fewer, K does not fill the engine's passes and port."""
+
 
 def infer(types: Sequence[Any], attrs: Attrs) -> tuple[TensorType, ...]:
     """attrs: strides (y, x), pads (top, left, bottom, right), and where given group and dilations (1, 1)."""
@@ -89,7 +92,8 @@ def grad(b: Builder, node: Node, dys: Sequence[str | None], wanted: Sequence[boo
 
 
 def domain(node: Node, inputs: Sequence[Any], outputs: Sequence[TensorType]) -> Domain:
-    """Every output is independent; the channels of several groups stay together."""
+    """Every output is independent; the channels of several groups stay together. By taps, the filter's rows and columns
+    accumulate, from the one that every output has."""
     (kh, kw), cin = inputs[1].shape[:2], inputs[0].shape[3]
     (sy, sx), (top, left, _, _) = node.attrs["strides"], node.attrs["pads"]
     channels = "parallel" if node.attrs.get("group", 1) == 1 else "whole"
@@ -101,14 +105,84 @@ def domain(node: Node, inputs: Sequence[Any], outputs: Sequence[TensorType]) -> 
     def im2col_bytes(sizes: Mapping[str, int]) -> int:
         return sizes["b"] * sizes["oy"] * sizes["ox"] * kh * kw * cin * ELEMENT_BYTES
 
-    w, z = (Dim(), Dim(), Dim(), Dim("co")), tuple(Dim(loop.name) for loop in loops)
-    return Domain(loops, (x, w, *bias, z), im2col_bytes)
+    z = tuple(Dim(loop.name) for loop in loops)
+    if by_taps(node, inputs[0].shape, inputs[1].shape, outputs[0].shape):
+        taps = (Loop("ky", kh, "reduce", top), Loop("kx", kw, "reduce", left))
+        return Domain((*loops, *taps), (x, (Dim("ky"), Dim("kx"), Dim(), Dim("co")), *bias, z))
+    return Domain(loops, (x, (Dim(), Dim(), Dim(), Dim("co")), *bias, z), im2col_bytes)
+
+
+def by_taps(node: Node, x: tuple[int, ...], w: tuple[int, ...], z: tuple[int, ...]) -> bool:
+    """Whether inputs are multiplied where they lie, a job per row of outputs and tap of the filter, without windows.
+
+    It takes enough channels for K to fill the engine, and a tap that no output lacks.
+    """
+    (sy, sx), (kh, kw) = node.attrs["strides"], w[:2]
+    common = (z[1] - 1) * sy < x[1] and (z[2] - 1) * sx < x[2]
+    return common and node.attrs.get("group", 1) == 1 and x[3] >= LEAST_TAP_CHANNELS and kh * kw > 1
+
+
+def tap_jobs(node: Node, tile: Tile) -> Iterator[GemmJob]:
+    """The jobs of a tile by taps. Where no tap reaches (the padding), nothing is added."""
+    x, w, *rest = tile.inputs
+    (z,) = tile.outputs
+    assert x and w and z
+    (top, left, _, _), start = node.attrs["pads"], rest[0] if rest else None
+    taps = list(product(range(w.start[0], w.start[0] + w.shape[0]), range(w.start[1], w.start[1] + w.shape[1])))
+    if (top, left) in taps:
+        taps.insert(0, taps.pop(taps.index((top, left))))
+    for at_tap, (ky, kx) in enumerate(taps):
+        filters = (w.start, (ky, kx), w.shape[2], w.shape[3])
+        for b, row, rows, column, columns in _spans(node, x, z, ky, kx):
+            yield from _row_jobs(node, x, w, z, filters, (b, row, rows, column, columns), start,
+                                 tile.first and at_tap == 0)  # fmt: skip
+
+
+def _spans(node: Node, x: Operand, z: Operand, ky: int, kx: int) -> Iterator[tuple[int, int, int, int, int]]:
+    """(image, first row, rows, first column, columns) of outputs in the tile that a tap reaches, a job each."""
+    (sy, sx), (top, left, _, _) = node.attrs["strides"], node.attrs["pads"]
+    first = max(z.start[2], -((kx - left) // sx))
+    end = min(z.start[2] + z.shape[2], (x.full[2] - 1 + left - kx) // sx + 1)
+    reached = [
+        oy for oy in range(z.start[1], z.start[1] + z.shape[1]) if 0 <= oy * sy + ky - top < x.full[1] and first < end
+    ]
+    goes_on = first == 0 and end == z.full[2] == z.shape[2] and sy * x.shape[2] == sx * z.shape[2]
+    for b in range(z.start[0], z.start[0] + z.shape[0]):
+        if goes_on and reached:
+            yield b, reached[0], len(reached), first, end - first
+        else:
+            yield from ((b, oy, 1, first, end - first) for oy in reached)
+
+
+def _row_jobs(
+    node: Node,
+    x: Operand,
+    w: Operand,
+    z: Operand,
+    tap: tuple[tuple[int, ...], tuple[int, int], int, int],
+    span: tuple[int, int, int, int, int],
+    start: Operand | None,
+    first: bool,
+) -> Iterator[GemmJob]:
+    (sy, sx), (top, left, _, _) = node.attrs["strides"], node.attrs["pads"]
+    (w_start, (ky, kx), cin, cout), (b, row, rows, column, columns) = tap, span
+    y_at, x_at = row * sy + ky - top - x.start[1], column * sx + kx - left - x.start[2]
+    pixel = ((b - x.start[0]) * x.shape[1] + y_at) * x.shape[2] + x_at
+    result = ((b - z.start[0]) * z.shape[1] + row - z.start[1]) * z.shape[2] + column - z.start[2]
+    own = ((ky - w_start[0]) * w.shape[1] + kx - w_start[1]) * cin * cout
+    pixels = matrix(x.ref, pixel * cin, (rows * columns, cin), (sx * cin, 1))
+    filters = matrix(w.ref, own, (cin, cout), (cout, 1))
+    yield from product_jobs(pixels, filters, matrix(z.ref, result * cout, (rows * columns, cout), (cout, 1)),
+                            start, first)  # fmt: skip
 
 
 def lower(node: Node, tile: Tile) -> Sequence[GemmJob | KernelCall]:
     x, w, *rest = tile.inputs
     (z,) = tile.outputs
-    assert x and w and z and tile.scratch
+    assert x and w and z
+    if by_taps(node, x.full, w.full, z.full):
+        return list(tap_jobs(node, tile))
+    assert tile.scratch
     (sy, sx), (top, left, _, _) = node.attrs["strides"], node.attrs["pads"]
     kh, kw, _, cout = w.shape
     cin, groups = x.shape[3], node.attrs.get("group", 1)
@@ -168,6 +242,8 @@ OPS = (
             _sample((1, 1, 1, 2), (3, 3, 2, 3), False, (1, 1), (1, 1, 1, 1)),
             _sample((2, 5, 6, 4), (3, 3, 2, 6), True, (1, 2), (1, 1, 1, 1), 2),
             _sample((1, 5, 4, 3), (2, 2, 1, 3), False, (2, 1), (0, 1, 1, 0), 3),
+            _sample((1, 6, 5, 16), (3, 3, 16, 8), False, (1, 1), (1, 1, 1, 1)),
+            _sample((2, 7, 6, 17), (3, 2, 17, 20), True, (2, 1), (1, 0, 1, 1)),
         ),
     ),
 )

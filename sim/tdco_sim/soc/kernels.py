@@ -24,8 +24,7 @@ PROGRAM = """\
 #include "tdco_hw.h"
 
 tdco_call kernel_call[1]; /* the simulator's user fills it in */
-static const tdco_command commands[] = {{TDCO_CALL, 0, {0, 0, 0}}};
-const tdco_program tdco_prog = {commands, 0, 0, kernel_call, 0, 1, 0, 0, 1, 0, TDCO_CONFIG_HASH};
+const tdco_program tdco_prog = {0, 0, 0, kernel_call, 0, {0, 0, 0, 1}, 0, TDCO_CONFIG_HASH};
 """
 
 
@@ -75,7 +74,7 @@ class KernelRunner:
         kernel, sim = self.elf.addresses[symbol], self.sim
         pointers = [0 if at is None else self.base + at for at in offsets]
         call = struct.pack(
-            f"<I{MAX_PTRS}I{MAX_INTS}i{MAX_FLOATS}f",
+            f"<12xI{MAX_PTRS}I{MAX_INTS}i{MAX_FLOATS}f",
             *(kernel, *pointers, *[0] * (MAX_PTRS - len(pointers))),
             *(*ints, *[0] * (MAX_INTS - len(ints))),
             *(*floats, *[0.0] * (MAX_FLOATS - len(floats))),

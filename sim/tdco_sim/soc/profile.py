@@ -8,11 +8,11 @@ from typing import Any
 
 from tdco_spec import HwConfig
 
-from .program import CALL, COPY, GEMM, Tables
+from .program import CALL, GEMM, IN, OUT, Tables
 from .simulator import TraceEvent
-from .trace import Tracks, transfer_indices
+from .trace import Tracks
 
-RESOURCES = {COPY: "dma", GEMM: "engine", CALL: "cores"}
+RESOURCES = {IN: "dma", OUT: "dma", GEMM: "engine", CALL: "cores"}
 Span = tuple[int, int]
 Step = tuple[int, int]  # a command: its kind, and the how-manieth of it
 
@@ -26,7 +26,7 @@ def profile(events: Sequence[TraceEvent], tables: Tables, cfg: HwConfig, begin: 
     ``critical``, on the critical path, and ``waiting``, before commands on that path. ``critical_path``: the step's
     cycles by what it waited for; ``control`` is the controller between one command's end and the next one's start.
     """
-    tracks, channels = Tracks(cfg), transfer_indices(tables)
+    tracks = Tracks(cfg)
     spans: dict[Step, Span] = {}
     calls: dict[int, list[TraceEvent]] = defaultdict(list)
     nodes: dict[str, dict[str, int]] = defaultdict(
@@ -39,7 +39,7 @@ def profile(events: Sequence[TraceEvent], tables: Tables, cfg: HwConfig, begin: 
             spans[GEMM, event.index] = event.start, event.end
             nodes[tables.nodes[GEMM][event.index]]["engine_stall"] += event.refused
         elif event.track in (tracks.to_l1, tracks.from_l1):
-            spans[COPY, channels[event.track - tracks.to_l1][event.index]] = event.start, event.end
+            spans[IN if event.track == tracks.to_l1 else OUT, event.index] = event.start, event.end
     for index, parts in calls.items():
         spans[CALL, index] = min(p.start for p in parts), max(p.end for p in parts)
         nodes[tables.nodes[CALL][index]]["fetch"] += sum(p.fetch for p in parts) // len(parts)
@@ -67,8 +67,7 @@ def critical_path(tables: Tables, spans: dict[Step, Span], begin: int, end: int)
     For each its cycles, and those between its end and what came after it; first and last in time is None: no command.
     The sum of all cycles is end - begin.
     """
-    position = {(c.kind, c.index): i for i, c in enumerate(tables.commands)}
-    before = _waited_for(tables, spans)
+    waits = {(c.kind, c.index): c.wait for c in tables.commands}
     path: list[tuple[Step | None, int, int]] = []
     current, now = max(spans, key=lambda step: spans[step][1], default=None), end
     while current is not None:
@@ -76,35 +75,11 @@ def critical_path(tables: Tables, spans: dict[Step, Span], begin: int, end: int)
         stop = min(stop, now)
         path.append((current, now - stop, stop - start))
         now = start
-        earlier = [s for s in (*before[position[current]], _queued_before(current, tables)) if s in spans]
+        kind, index = current
+        before = [(other, count - 1) for other, count in enumerate(waits[current]) if count]
+        earlier = [s for s in (*before, (kind, index - 1)) if s in spans]
         current = max(earlier, key=lambda step: spans[step][1], default=None)
     return [*path, (None, now - begin, 0)]
-
-
-def _waited_for(tables: Tables, spans: dict[Step, Span]) -> list[list[Step]]:
-    """For each command, in issue order, the last to end of each kind among those that had to end before its issue."""
-    reached = [0, 0, 0]  # commands of each kind that the controller has waited for
-    last: list[Step | None] = [None, None, None]
-    result = []
-    for command in tables.commands:
-        for kind, count in enumerate(command.wait):
-            for index in range(reached[kind], count):
-                best = last[kind]
-                if (kind, index) in spans and (best is None or spans[kind, index][1] >= spans[best][1]):
-                    last[kind] = kind, index
-            reached[kind] = max(reached[kind], count)
-        result.append([step for step in last if step])
-    return result
-
-
-def _queued_before(step: Step, tables: Tables) -> Step | None:
-    """The command that used the same channel, engine or cores before."""
-    kind, index = step
-    earlier = range(index - 1, -1, -1)
-    if kind == COPY:
-        direction = tables.transfers[index][1]
-        return next(((kind, i) for i in earlier if tables.transfers[i][1] == direction), None)
-    return (kind, index - 1) if index else None
 
 
 def _kernels(calls: dict[int, list[TraceEvent]], spans: dict[Step, Span], tables: Tables) -> dict[str, dict[str, int]]:

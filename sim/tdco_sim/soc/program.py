@@ -9,10 +9,10 @@ from pathlib import Path
 
 from .elf import Elf
 
-COPY, GEMM, CALL = range(3)
-KIND_NAMES = ("copy", "engine job", "kernel call")
+IN, OUT, GEMM, CALL = KINDS = range(4)
+KIND_NAMES = ("copy to L1", "copy from L1", "engine job", "kernel call")
 MAX_PTRS = 8
-TABLES = ("copies", "jobs", "calls")
+TABLES = ("ins", "outs", "jobs", "calls")
 
 
 @dataclass(frozen=True)
@@ -42,17 +42,18 @@ class Command:
 
     kind: int
     index: int
-    wait: tuple[int, int, int]
+    wait: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Tables:
-    """``nodes``: for copies, jobs and calls, the graph node of each ("7 Relu relu"), empty where it is not known."""
+    """``commands`` by number. ``copies``: bytes of each copy to L1, and of each from L1. ``nodes``: for every kind the
+    graph node of each command ("7 Relu relu"), empty where it is not known."""
 
     commands: tuple[Command, ...]
     calls: tuple[Call, ...]
     jobs: tuple[tuple[int, int, int], ...]
-    transfers: tuple[tuple[int, bool], ...]
+    copies: tuple[tuple[int, ...], tuple[int, ...]]
     buffers: tuple[Buffer, ...]
     nodes: tuple[tuple[str, ...], ...]
 
@@ -98,20 +99,17 @@ def read_tables(elf: Elf, source: Path) -> Tables:
         return read(addr, 256).split(b"\0")[0].decode()
 
     head = struct.unpack("<11I", read(elf.addresses["tdco_prog"], 44))
-    commands, copies, jobs, calls, buffers, n_commands, n_copies, n_jobs, n_calls, n_buffers, _ = head
-    issued = tuple(Command(kind, i, (a, b, c)) for kind, i, a, b, c in rows(commands, n_commands, "BxHHHH"))
-    starts = {(command.kind, command.index): i for i, command in enumerate(issued)}
+    tables, buffers, counts, n_buffers = head[:4], head[4], head[5:9], head[9]
+    layouts = ("5H2x2I2Ii", "5H2x2I2Ii", "5H2x8I4H", f"5H2xI{MAX_PTRS}I64x")
+    entries = [rows(at, n, layout) for at, n, layout in zip(tables, counts, layouts, strict=True)]
+    numbered = {row[0]: Command(kind, i, row[1:5]) for kind in KINDS for i, row in enumerate(entries[kind])}
     names = {symbol.addr: symbol.name for symbol in elf.symbols if symbol.is_function}
+    ins, outs = (tuple(row[7] * row[8] for row in entries[kind]) for kind in (IN, OUT))
     return Tables(
-        commands=issued,
-        calls=tuple(
-            Call(names.get(row[0], hex(row[0])), row[0], row[1:], starts[CALL, i])
-            for i, row in enumerate(rows(calls, n_calls, f"I{MAX_PTRS}I64x"))
-        ),
-        jobs=tuple((m, n, k) for m, n, k in rows(jobs, n_jobs, "32xHHH2x")),
-        transfers=tuple(
-            (row_bytes * count, bool(to_l1)) for row_bytes, count, to_l1 in rows(copies, n_copies, "8xII4xI")
-        ),
+        commands=tuple(numbered[i] for i in range(len(numbered))),
+        calls=tuple(Call(names.get(row[5], hex(row[5])), row[5], row[6:], row[0]) for row in entries[CALL]),
+        jobs=tuple((m, n, k) for *_, m, n, k, _ in entries[GEMM]),
+        copies=(ins, outs),
         buffers=tuple(Buffer(at, size, a, z, text(name)) for at, size, a, z, name in rows(buffers, n_buffers, "IIHHI")),
         nodes=tuple(_nodes(source, table) for table in TABLES),
     )

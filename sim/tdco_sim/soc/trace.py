@@ -10,7 +10,7 @@ from typing import Any
 from tdco_spec import HwConfig
 from tdco_spec.cluster import EVENTS
 
-from .program import CALL, COPY, GEMM, Tables
+from .program import CALL, GEMM, IN, OUT, Tables
 from .simulator import TraceEvent
 
 MICROSECOND = 1_000_000
@@ -31,31 +31,23 @@ class Tracks:
         return cores | {self.engine: "engine", **channels, self.barrier: "barriers"}
 
 
-def transfer_indices(tables: Tables) -> tuple[list[int], list[int]]:
-    """The copies of each channel, to L1 and from L1, in order."""
-    copies = list(enumerate(tables.transfers))
-    return [i for i, (_, to_l1) in copies if to_l1], [i for i, (_, to_l1) in copies if not to_l1]
-
-
 def write_perfetto(path: Path, events: Sequence[TraceEvent], tables: Tables, cfg: HwConfig) -> None:
     """Chrome's trace JSON, which Perfetto opens: cores, engine, DMA channels, barriers as tracks; microseconds."""
-    tracks, channels, scale = Tracks(cfg), transfer_indices(tables), MICROSECOND / cfg.clock_hz
+    tracks, scale = Tracks(cfg), MICROSECOND / cfg.clock_hz
     out: list[dict[str, Any]] = [
         {"ph": "M", "name": "thread_name", "pid": 0, "tid": track, "args": {"name": name}}
         for track, name in tracks.names().items()
     ]
     for event in events:
         cycles = event.end - event.start
-        name, arguments = _describe(event, tables, tracks, channels)
+        name, arguments = _describe(event, tables, tracks)
         track = event.track - tracks.harts if tracks.harts <= event.track < tracks.engine else event.track
         slice_ = {"ph": "X", "name": name, "pid": 0, "tid": track, "ts": event.start * scale, "dur": cycles * scale}
         out.append({**slice_, "args": {"cycles": cycles, **arguments}})
     path.write_text(json.dumps({"traceEvents": out, "displayTimeUnit": "ns"}))
 
 
-def _describe(
-    event: TraceEvent, tables: Tables, tracks: Tracks, channels: tuple[list[int], list[int]]
-) -> tuple[str, dict[str, Any]]:
+def _describe(event: TraceEvent, tables: Tables, tracks: Tracks) -> tuple[str, dict[str, Any]]:
     """Name and arguments of a slice."""
     if event.track < tracks.harts:
         lost = {"fetch_cycles": event.fetch, "l1_wait_cycles": event.refused}
@@ -72,5 +64,5 @@ def _describe(
         return "L3 transfer", {"index": event.index}
     if event.track == tracks.barrier:
         return f"barrier {event.index}", {}
-    index = channels[event.track - tracks.to_l1][event.index]
-    return f"{tables.transfers[index][0]} bytes", {"node": tables.nodes[COPY][index]}
+    kind = IN if event.track == tracks.to_l1 else OUT
+    return f"{tables.copies[kind][event.index]} bytes", {"node": tables.nodes[kind][event.index]}

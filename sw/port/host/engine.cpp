@@ -114,7 +114,7 @@ void host_engine_close(void)
         check.close(check.engine);
 }
 
-void tdco_port_gemm(const tdco_job *j)
+void host_engine_run(const tdco_job *j)
 {
     const uint32_t words[TDCO_JOB_WORDS] = {j->x, j->w, j->y, j->z, uint32_t(j->x_stride), uint32_t(j->w_stride),
         uint32_t(j->y_stride), uint32_t(j->z_stride), j->m | uint32_t(j->n) << 16, j->k | uint32_t(j->flags) << 16};

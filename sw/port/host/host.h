@@ -37,6 +37,7 @@ void host_touch(uint32_t addr, size_t bytes, const char *what);
 extern void (*host_on_command)(uint32_t done);
 
 void host_engine_open(const char *path, const char *check_path);
+void host_engine_run(const tdco_job *job);
 void host_engine_close(void);
 
 #ifdef __cplusplus

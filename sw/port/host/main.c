@@ -35,6 +35,14 @@ static struct {
     double shown_at;
 } progress;
 
+static uint32_t commands(void)
+{
+    uint32_t total = 0;
+    for (int kind = 0; kind < TDCO_KINDS; kind++)
+        total += tdco_prog.n[kind];
+    return total;
+}
+
 static double seconds(void)
 {
     struct timespec now;
@@ -140,7 +148,7 @@ static void step(const options *o, FILE *inputs, FILE *outputs)
 {
     for (int i = 0; i < o->n_in; i++)
         if (fread(tdco_ptr(o->in[i].addr), 1, o->in[i].bytes, inputs) != o->in[i].bytes)
-            host_fail("%s ends before step %" PRIu64, o->inputs, progress.before_step / tdco_prog.n_commands);
+            host_fail("%s ends before step %" PRIu64, o->inputs, progress.before_step / commands());
     tdco_run(&tdco_prog);
     host_step_done();
     for (int i = 0; i < o->n_out; i++)
@@ -158,11 +166,11 @@ int main(int argc, char **argv)
     FILE *inputs = open_file(o.inputs, "rb"), *outputs = open_file(o.outputs, "wb");
     if (o.progress)
         host_on_command = show_progress;
-    progress.total = (uint64_t)o.steps * tdco_prog.n_commands;
+    progress.total = (uint64_t)o.steps * commands();
     const double start = seconds();
     for (uint32_t i = 0; i < o.steps; i++) {
         step(&o, inputs, outputs);
-        progress.before_step += tdco_prog.n_commands;
+        progress.before_step += commands();
     }
     const double elapsed = seconds() - start;
     host_engine_close();

@@ -27,8 +27,9 @@ void (*host_on_command)(uint32_t done);
 
 static struct {
     const tdco_program *program; /* NULL between steps */
-    uint32_t steps, command;
+    uint32_t steps, command;     /* the number of the running command, or of the next */
     uint32_t finished[TDCO_KINDS];
+    const tdco_when *staged;
 } now;
 
 static const struct {
@@ -126,21 +127,21 @@ static void open_buffer(uint32_t addr)
     }
 }
 
-static void open_buffers(const tdco_command *command)
+static void open_buffers(uint32_t kind, const tdco_when *entry)
 {
-    const tdco_program *program = now.program;
-    if (command->kind == TDCO_COPY) {
-        open_buffer(program->copies[command->index].l1);
-        open_buffer(program->copies[command->index].l2);
-    } else if (command->kind == TDCO_GEMM) {
-        const tdco_job *job = &program->jobs[command->index];
+    if (kind == TDCO_IN || kind == TDCO_OUT) {
+        const tdco_copy *copy = (const tdco_copy *)entry;
+        open_buffer(copy->l1);
+        open_buffer(copy->l2);
+    } else if (kind == TDCO_GEMM) {
+        const tdco_job *job = (const tdco_job *)entry;
         open_buffer(job->x);
         open_buffer(job->w);
         open_buffer(job->flags & TDCO_JOB_Y ? job->y : 0);
         open_buffer(job->z);
     } else {
         for (int i = 0; i < TDCO_MAX_PTRS; i++)
-            open_buffer(program->calls[command->index].addr[i]);
+            open_buffer(((const tdco_call *)entry)->addr[i]);
     }
 }
 
@@ -148,42 +149,46 @@ void tdco_port_begin(const tdco_program *program)
 {
     now.program = program;
     now.steps++;
+    now.command = 0;
     memset(now.finished, 0, sizeof now.finished);
 }
 
-void tdco_port_command(const tdco_program *program, uint32_t index)
+void tdco_port_poll(uint32_t finished[TDCO_KINDS])
 {
-    now.command = index;
-    if (host_on_command)
-        host_on_command(index);
-    ASAN_POISON_MEMORY_REGION(host_l1, sizeof host_l1);
-    ASAN_POISON_MEMORY_REGION(host_l2, sizeof host_l2);
-    if (SANITIZED || now.steps == 1) /* later steps touch the same */
-        open_buffers(&program->commands[index]);
-    now.finished[program->commands[index].kind]++;
+    memcpy(finished, now.finished, sizeof now.finished);
 }
 
-void tdco_port_wait(uint32_t kind, uint32_t count)
+/* Commands run one after the other, in the order of their numbers. */
+int tdco_port_stage(uint32_t kind, uint32_t index, tdco_when *when)
 {
-    if (count > now.finished[kind])
-        host_fail("the next command waits for %u of kind %u, and %u were issued", count, kind, now.finished[kind]);
+    const tdco_when *entry = tdco_entry(now.program, kind, index);
+    if (entry->command != now.command)
+        return 0;
+    *when = *entry;
+    now.staged = entry;
+    return 1;
 }
 
-void tdco_port_copy(const tdco_copy *copy)
+void tdco_port_sleep(void)
+{
+    host_fail("no queue has a command of this number that may start: its waits are not met");
+}
+
+static void copy(const tdco_copy *copy, int to_l1)
 {
     for (uint32_t row = 0; row < copy->rows; row++) {
         const uint32_t l1 = copy->l1 + row * copy->row_bytes, l2 = copy->l2 + row * (uint32_t)copy->stride_bytes;
         host_touch(l1, copy->row_bytes, "copy, L1 side");
         host_touch(l2, copy->row_bytes, "copy, L2 side");
-        if (copy->to_l1)
+        if (to_l1)
             memcpy(tdco_ptr(l1), tdco_ptr(l2), copy->row_bytes);
         else
             memcpy(tdco_ptr(l2), tdco_ptr(l1), copy->row_bytes);
     }
-    *(copy->to_l1 ? &host_totals.l2_l1_bytes : &host_totals.l1_l2_bytes) += (uint64_t)copy->rows * copy->row_bytes;
+    *(to_l1 ? &host_totals.l2_l1_bytes : &host_totals.l1_l2_bytes) += (uint64_t)copy->rows * copy->row_bytes;
 }
 
-void tdco_port_call(const tdco_call *call)
+static void call(const tdco_call *call)
 {
     tdco_args args = {.i = call->i, .f = call->f};
     for (int i = 0; i < TDCO_MAX_PTRS; i++)
@@ -191,4 +196,22 @@ void tdco_port_call(const tdco_call *call)
     for (uint32_t core = 0; core < TDCO_CORES; core++)
         call->kernel(&args, core, TDCO_CORES);
     host_totals.kernel_calls++;
+}
+
+void tdco_port_start(uint32_t kind, uint32_t command)
+{
+    if (host_on_command)
+        host_on_command(command);
+    ASAN_POISON_MEMORY_REGION(host_l1, sizeof host_l1);
+    ASAN_POISON_MEMORY_REGION(host_l2, sizeof host_l2);
+    if (SANITIZED || now.steps == 1) /* later steps touch the same */
+        open_buffers(kind, now.staged);
+    if (kind == TDCO_GEMM)
+        host_engine_run((const tdco_job *)now.staged);
+    else if (kind == TDCO_CALL)
+        call((const tdco_call *)now.staged);
+    else
+        copy((const tdco_copy *)now.staged, kind == TDCO_IN);
+    now.finished[kind]++;
+    now.command++;
 }

@@ -101,17 +101,20 @@ static inline uint16_t tdco_hfma(uint16_t x, uint16_t w, uint16_t sum)
 /* A device address as a pointer; 0 stays 0. */
 void *tdco_ptr(uint32_t addr);
 
-/* The runtime calls these in program order, and only once everything a command waits for has finished. A port may
- * return before the work is done; commands of a kind finish in the order they were started. */
-void tdco_port_copy(const tdco_copy *copy);
-void tdco_port_gemm(const tdco_job *job);
-void tdco_port_call(const tdco_call *call);
-
-/* Returns when `count` commands of `kind` have finished since tdco_port_begin(). */
-void tdco_port_wait(uint32_t kind, uint32_t count);
-
-/* A step of `program` begins; command `index` of it is next. */
+/* A step of `program` begins. */
 void tdco_port_begin(const tdco_program *program);
-void tdco_port_command(const tdco_program *program, uint32_t index);
+
+/* How many commands of each kind have finished since tdco_port_begin(). */
+void tdco_port_poll(uint32_t finished[TDCO_KINDS]);
+
+/* Prepares command `index` of `kind`, the next of its queue, for tdco_port_start(), and tells what it waits for; 0: not
+ * now. */
+int tdco_port_stage(uint32_t kind, uint32_t index, tdco_when *when);
+
+/* Starts the staged command of `kind`, whose number is `command`: everything it waits for has finished. */
+void tdco_port_start(uint32_t kind, uint32_t command);
+
+/* Returns when another look may find something new. */
+void tdco_port_sleep(void);
 
 #endif

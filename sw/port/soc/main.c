@@ -4,7 +4,13 @@
 #include "port.h"
 #include "tdco.h"
 
-enum { SLOTS = 2, WORKERS = (1 << TDCO_CORES) - 1, CONTROLLER = 1 << TDCO_CORES };
+enum {
+    SLOTS = 4,
+    IN_FLIGHT = TDCO_DMA_COUNTERS / 2, /* copies of one direction that the DMA holds at most */
+    WORKERS = (1 << TDCO_CORES) - 1,
+    CONTROLLER = 1 << TDCO_CORES,
+    EVENTS = 1 << TDCO_EVENT_DMA | 1 << TDCO_EVENT_ENGINE | 1 << TDCO_EVENT_DONE,
+};
 
 typedef struct {
     tdco_kernel *kernel;
@@ -13,10 +19,12 @@ typedef struct {
     float f[TDCO_MAX_FLOATS];
 } slot;
 
-/* A copy under way: its counter in the DMA, and the bytes it lies within. */
+/* Copies of one direction since tdco_port_begin(); `counters` of those the DMA holds, a ring. */
 typedef struct {
-    uint32_t counter, to_l1, l1, l1_end, l2, l2_end;
-} transfer;
+    uint32_t started, finished;
+    uint32_t words[5], two_d; /* of the staged one: what the DMA is told */
+    uint32_t counters[IN_FLIGHT];
+} channel;
 
 /* Shared by controller and workers. */
 static struct {
@@ -29,9 +37,9 @@ volatile uint32_t tdco_command_index TDCO_L1_DATA;
 
 /* The controller's own. */
 static struct {
-    uint32_t jobs_before, calls_before;       /* at tdco_port_begin() */
-    uint32_t copies_started, copies_finished; /* since tdco_port_begin() */
-    transfer transfers[TDCO_DMA_COUNTERS];    /* those under way, a ring */
+    const tdco_program *program;
+    uint32_t jobs_before, calls_before; /* at tdco_port_begin() */
+    channel channels[2];                /* TDCO_IN, TDCO_OUT */
 } now TDCO_L1_DATA;
 
 static uint32_t engine(uint32_t reg)
@@ -41,89 +49,72 @@ static uint32_t engine(uint32_t reg)
 
 void tdco_port_begin(const tdco_program *program)
 {
-    (void)program;
+    now.program = program;
     now.jobs_before = engine(TDCO_REG_FINISHED);
     now.calls_before = work.posted;
-    now.copies_started = now.copies_finished = 0;
+    for (uint32_t kind = TDCO_IN; kind <= TDCO_OUT; kind++)
+        now.channels[kind].started = now.channels[kind].finished = 0;
 }
 
-void tdco_port_command(const tdco_program *program, uint32_t index)
+void tdco_port_poll(uint32_t finished[TDCO_KINDS])
 {
-    (void)program;
-    tdco_command_index = index;
-}
-
-static void wait_copies(uint32_t count)
-{
-    while (now.copies_finished < count)
-        if (tdco_dma_busy(now.transfers[now.copies_finished % TDCO_DMA_COUNTERS].counter))
-            tdco_wait_event(TDCO_EVENT_DMA);
-        else
-            now.copies_finished++;
-}
-
-void tdco_port_wait(uint32_t kind, uint32_t count)
-{
-    if (kind == TDCO_COPY) {
-        wait_copies(count);
-    } else if (kind == TDCO_GEMM) {
-        while (count && (int32_t)(engine(TDCO_REG_FINISHED) - now.jobs_before - count) < 0)
-            tdco_wait_event(TDCO_EVENT_ENGINE);
-    } else {
-        while ((int32_t)(work.done - now.calls_before - count) < 0)
-            tdco_wait_event(TDCO_EVENT_DONE);
+    volatile uint32_t *const status = tdco_reg(TDCO_DMA_BASE + TDCO_DMA_STATUS);
+    const uint32_t busy = *status;
+    for (uint32_t kind = TDCO_IN; kind <= TDCO_OUT; kind++) {
+        channel *const c = &now.channels[kind];
+        for (; c->finished != c->started; c->finished++) {
+            const uint32_t bit = 1u << c->counters[c->finished % IN_FLIGHT];
+            if (busy & bit)
+                break;
+            *status = bit; /* free again */
+        }
+        finished[kind] = c->finished;
     }
+    finished[TDCO_GEMM] = engine(TDCO_REG_FINISHED) - now.jobs_before;
+    finished[TDCO_CALL] = work.done - now.calls_before;
 }
 
-/* The DMA moves data both ways at the same time. A program relies on the order of copies, so one that touches what an
- * earlier one in the other direction touches waits for it. */
-static void wait_overlapping(const transfer *t)
+/* Loads all that is needed from L2 while the commands before it still run. */
+static int stage_copy(uint32_t kind, const tdco_copy *copy)
 {
-    for (uint32_t i = now.copies_started; i-- > now.copies_finished;) {
-        const transfer *const earlier = &now.transfers[i % TDCO_DMA_COUNTERS];
-        const int apart = (t->l1 >= earlier->l1_end || earlier->l1 >= t->l1_end)
-            && (t->l2 >= earlier->l2_end || earlier->l2 >= t->l2_end);
-        if (earlier->to_l1 != t->to_l1 && !apart)
-            wait_copies(i + 1);
-    }
+    channel *const c = &now.channels[kind];
+    if (c->started - c->finished == IN_FLIGHT)
+        return 0;
+    const uint32_t rows = copy->rows, row_bytes = copy->row_bytes, stride_bytes = (uint32_t)copy->stride_bytes;
+    c->two_d = rows > 1 && stride_bytes != row_bytes;
+    c->words[0] = rows * row_bytes | TDCO_DMA_COMMAND_INCREMENT | TDCO_DMA_COMMAND_EVENT
+        | (kind == TDCO_IN ? TDCO_DMA_COMMAND_TO_L1 : 0) | (c->two_d ? TDCO_DMA_COMMAND_2D : 0);
+    c->words[1] = copy->l1;
+    c->words[2] = copy->l2;
+    c->words[3] = row_bytes;
+    c->words[4] = stride_bytes;
+    return 1;
 }
 
-void tdco_port_copy(const tdco_copy *copy)
+static void start_copy(channel *c)
 {
-    const int32_t last_row = (int32_t)(copy->rows - 1) * copy->stride_bytes;
-    transfer *const slot = &now.transfers[now.copies_started % TDCO_DMA_COUNTERS];
-    const transfer t = {
-        .to_l1 = copy->to_l1,
-        .l1 = copy->l1,
-        .l1_end = copy->l1 + copy->rows * copy->row_bytes,
-        .l2 = copy->l2 + (last_row < 0 ? (uint32_t)last_row : 0),
-        .l2_end = copy->l2 + (last_row > 0 ? (uint32_t)last_row : 0) + copy->row_bytes,
-    };
-    if (now.copies_started >= TDCO_DMA_COUNTERS)
-        wait_copies(now.copies_started - TDCO_DMA_COUNTERS + 1);
-    wait_overlapping(&t);
-    *slot = t;
-    slot->counter = tdco_dma_start(
-        copy->l1, copy->l2, copy->row_bytes, copy->rows, copy->stride_bytes, copy->to_l1 != 0);
-    now.copies_started++;
+    volatile uint32_t *const command = tdco_reg(TDCO_DMA_BASE + TDCO_DMA_COMMAND);
+    c->counters[c->started++ % IN_FLIGHT] = *command;
+    for (uint32_t i = 0; i < (c->two_d ? 5u : 3u); i++)
+        *command = c->words[i];
 }
 
-void tdco_port_gemm(const tdco_job *job)
+/* The job registers hold the staged job; TRIGGER queues it. */
+static int stage_job(const tdco_job *job)
 {
-    const uint32_t *const words = (const uint32_t *)job;
-    while ((int32_t)engine(TDCO_REG_ACQUIRE) < 0)
-        tdco_wait_event(TDCO_EVENT_ENGINE);
+    const uint32_t *const words = &job->x;
+    if ((int32_t)engine(TDCO_REG_ACQUIRE) < 0)
+        return 0;
     for (uint32_t i = 0; i < TDCO_JOB_WORDS; i++)
         *tdco_reg(TDCO_ENGINE_BASE + TDCO_REG_X_ADDR + 4 * i) = words[i];
-    *tdco_reg(TDCO_ENGINE_BASE + TDCO_REG_TRIGGER) = 0;
+    return 1;
 }
 
-void tdco_port_call(const tdco_call *call)
+static int stage_call(const tdco_call *call)
 {
-    const uint32_t posted = work.posted;
-    slot *const s = &work.slots[posted % SLOTS];
-    while (posted - work.done >= SLOTS)
-        tdco_wait_event(TDCO_EVENT_DONE);
+    slot *const s = &work.slots[work.posted % SLOTS];
+    if (work.posted - work.done == SLOTS)
+        return 0;
     s->kernel = call->kernel;
     for (uint32_t i = 0; i < TDCO_MAX_PTRS; i++)
         s->args.p[i] = tdco_ptr(call->addr[i]);
@@ -133,8 +124,37 @@ void tdco_port_call(const tdco_call *call)
         s->f[i] = call->f[i];
     s->args.i = s->i;
     s->args.f = s->f;
-    work.posted = posted + 1;
-    tdco_send_event(TDCO_EVENT_WORK, WORKERS);
+    return 1;
+}
+
+int tdco_port_stage(uint32_t kind, uint32_t index, tdco_when *when)
+{
+    const tdco_when *const entry = tdco_entry(now.program, kind, index);
+    const int staged = kind == TDCO_GEMM ? stage_job((const tdco_job *)entry)
+        : kind == TDCO_CALL              ? stage_call((const tdco_call *)entry)
+                                         : stage_copy(kind, (const tdco_copy *)entry);
+    if (staged)
+        *when = *entry;
+    return staged;
+}
+
+void tdco_port_start(uint32_t kind, uint32_t command)
+{
+    tdco_command_index = command;
+    if (kind == TDCO_GEMM) {
+        *tdco_reg(TDCO_ENGINE_BASE + TDCO_REG_TRIGGER) = 0;
+    } else if (kind == TDCO_CALL) {
+        work.posted++;
+        tdco_send_event(TDCO_EVENT_WORK, WORKERS);
+    } else {
+        start_copy(&now.channels[kind]);
+    }
+}
+
+void tdco_port_sleep(void)
+{
+    *tdco_reg(TDCO_EVENT_UNIT_BASE + TDCO_EU_MASK) = EVENTS;
+    tdco_sleep_at(TDCO_EVENT_UNIT_BASE + TDCO_EU_WAIT_CLEAR);
 }
 
 static void work_for_ever(uint32_t core)

@@ -1,0 +1,97 @@
+"""L1 while a schedule is made: which block lies where, and from when on a place may be filled again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .units import Block
+from .work import aligned
+
+CRUMB_BYTES = 256
+"""Free neighbours this small join, though one of them could be filled earlier."""
+
+
+@dataclass(slots=True)
+class Held:
+    """A block in L1 under ``name``, from byte ``offset`` on. Times are modelled cycles: ``ready`` when its content is
+    there, ``busy_until`` when its last user so far is done. ``dirty``: L2 does not have its content.
+    ``writing``: some of its content is still to be computed, so that it has to stay."""
+
+    block: Block
+    name: str
+    offset: int
+    ready: int
+    busy_until: int
+    dirty: bool = False
+    writing: bool = False
+
+
+@dataclass(slots=True)
+class Segment:
+    """Bytes [start, end): held, or free and to be filled from cycle ``free_at`` on."""
+
+    start: int
+    end: int
+    held: Held | None
+    free_at: int
+
+
+class L1:
+    """Bytes [start, end) of L1 as a row of segments without gaps."""
+
+    def __init__(self, start: int, end: int) -> None:
+        self.segments = [Segment(aligned(start), end, None, 0)]
+
+    def windows(self, size_bytes: int) -> Iterator[tuple[int, list[Segment]]]:
+        """(offset, segments it covers) of every place worth considering: at the start or the end of a segment."""
+        segments = self.segments
+        top = segments[-1].end
+        for first, segment in enumerate(segments):
+            if segment.start + size_bytes > top:
+                break
+            last = first
+            while segments[last].end < segment.start + size_bytes:
+                last += 1
+            yield segment.start, segments[first : last + 1]
+        for last in range(len(segments) - 1, -1, -1):
+            offset = (segments[last].end - size_bytes) // 16 * 16
+            if offset < segments[0].start:
+                break
+            first = last
+            while segments[first].start > offset:
+                first -= 1
+            if segments[first].start != offset:
+                yield offset, segments[first : last + 1]
+
+    def take(self, held: Held) -> None:
+        """Puts ``held`` at its offset, where everything is free."""
+        start, end = held.offset, min(held.offset + aligned(held.block.bytes), self.segments[-1].end)
+        kept: list[Segment] = []
+        for s in self.segments:
+            if s.end <= start or end <= s.start:
+                kept.append(s)
+                continue
+            assert s.held is None
+            if s.start < start:
+                kept.append(Segment(s.start, start, None, s.free_at))
+            if s.start <= start:
+                kept.append(Segment(start, end, held, 0))
+            if end < s.end:
+                kept.append(Segment(end, s.end, None, s.free_at))
+        self.segments = kept
+
+    def release(self, held: Held, free_at: int) -> None:
+        """The place of ``held`` may be filled from ``free_at`` on."""
+        joined: list[Segment] = []
+        for s in self.segments:
+            if s.held is held:
+                s.held, s.free_at = None, free_at
+            last = joined[-1] if joined else None
+            if last and s.held is None and last.held is None:
+                small = min(s.end - s.start, last.end - last.start) <= CRUMB_BYTES
+                if small or s.free_at == last.free_at:
+                    last.end, last.free_at = s.end, max(s.free_at, last.free_at)
+                    continue
+            joined.append(s)
+        self.segments = joined
