@@ -32,7 +32,8 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 def json_command(show: Callable[[dict[str, Any]], None]) -> Callable[[Callable[..., dict[str, Any]]], Any]:
     """For under ``click.command``: of the dict returned, ``show`` prints it for people, ``--json`` as one object.
 
-    Exit code 0 on success, 1 when the result says ``ok: False`` or the input was bad, 2 for wrong usage (click).
+    Exit code 0 on success, 1 when the result says ``ok: False`` or the input was bad, 2 for wrong usage (click) or a
+    platform that is not installed.
     """
 
     def decorate(function: Callable[..., dict[str, Any]]) -> Any:
@@ -51,7 +52,7 @@ def json_command(show: Callable[[dict[str, Any]], None]) -> Callable[[Callable[.
                     click.echo(json.dumps({"error": {"what": what or str(e), "where": where, "hint": hint}}))
                 else:
                     console.print(f"error: {e}", markup=False)
-                sys.exit(1)
+                sys.exit(getattr(e, "exit_code", 1))
             if as_json:
                 click.echo(json.dumps(result))
             else:

@@ -15,6 +15,7 @@ from tdco_spec import get_config
 from ..errors import TdcoError
 from ._console import console, json_command, key_values, table
 from ._engines import contended_library, engine_library
+from .bench_micro import micro
 from .bench_soc import kernels, simspeed
 
 _CONFIG = click.option("--hw-config", "-c", "config", default="rm_12x4", show_default=True)
@@ -26,6 +27,7 @@ def bench() -> None:
 
 
 bench.add_command(kernels)
+bench.add_command(micro)
 bench.add_command(simspeed)
 
 

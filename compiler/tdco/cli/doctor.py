@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import shutil
 import subprocess
 import sys
 from typing import Any
 
 import click
+from tdco_sim import gvsoc
+from tdco_sim.errors import SimError
 
 from ._console import console, json_command, table
 
@@ -22,6 +23,17 @@ def _tool(name: str) -> tuple[str, bool]:
         return "not found", False
     answer = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
     return answer.stdout.splitlines()[0] if answer.stdout else path, answer.returncode == 0
+
+
+def _gvsoc() -> tuple[str, bool, str]:
+    """What there is of GVSoC, whether our target runs on it, and what would help."""
+    try:
+        found = gvsoc.find()
+        gvsoc.try_out(found)
+    except SimError as e:
+        return e.what, False, e.hint
+    checked = "" if found.version == gvsoc.KNOWN_VERSION else f", checked with {gvsoc.KNOWN_VERSION} only"
+    return f"{found.prefix}, version {found.version}{checked}", True, ""
 
 
 def _show(result: dict[str, Any]) -> None:
@@ -51,6 +63,6 @@ def doctor() -> dict[str, Any]:
             add(package, importlib.metadata.version(package), True, "")
         except importlib.metadata.PackageNotFoundError:
             add(package, "not found", False, f"pip install {package}")
-    gvsoc = os.environ.get("TDCO_GVSOC", "")
-    add("GVSoC", gvsoc or "TDCO_GVSOC is not set", bool(gvsoc), "no command uses it yet", optional=True)
+    found, good, hint = _gvsoc()
+    add("GVSoC", found, good, hint, optional=True)
     return {"ok": all(c["state"] != "missing" for c in checks), "checks": checks}

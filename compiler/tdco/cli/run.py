@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 import numpy as np
-from tdco_sim import host, tensors
+from tdco_sim import gvsoc, host, tensors
 from tdco_sim.energy import estimate
+from tdco_sim.gvsoc.run import run as run_gvsoc
 from tdco_sim.result import RunResult
 from tdco_sim.soc import run as soc
 from tdco_spec import HwConfig
@@ -70,7 +71,12 @@ def run_soc_steps(out: Path, engine: str, inputs: dict[str, np.ndarray], **optio
     with console.status("running the cluster simulator"):
         result = soc.run(out, verilog, tcdm, engine, inputs=inputs, **options)
     seconds = result.stats["seconds"]
-    want = host.run(out, engine_library("golden", cfg), inputs=inputs)
+    return compare_with_host(out, result, inputs), seconds
+
+
+def compare_with_host(out: Path, result: RunResult, inputs: dict[str, np.ndarray]) -> RunResult:
+    """``result`` with ``mismatches`` and ``words_compared`` of its outputs and state against platform host."""
+    want = host.run(out, engine_library("golden", hw_of(load_program(out))), inputs=inputs)
     pairs = [(result.outputs[n].view(np.uint16), a.view(np.uint16)) for n, a in want.outputs.items()]
     pairs += [(result.state[n].view(np.uint16), a.view(np.uint16)) for n, a in want.state.items()]
     stats = {
@@ -78,7 +84,34 @@ def run_soc_steps(out: Path, engine: str, inputs: dict[str, np.ndarray], **optio
         "mismatches": sum(int((got != wanted).sum()) for got, wanted in pairs),
         "words_compared": sum(wanted.size for _, wanted in pairs),
     }
-    return replace(result, stats=stats), seconds
+    return replace(result, stats=stats)
+
+
+def gvsoc_summary(
+    document: Document, out: Path, engine: str, installed: gvsoc.Gvsoc, inputs: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    """What a run on GVSoC reports: cycles, and bits compared with the host's."""
+    if engine == "golden":
+        raise TdcoError("has no timing: platform gvsoc takes model or rtl", "--engine golden", "add --engine model")
+    verilog = engine_verilog(hw_of(document)) if engine == "rtl" else None
+    with console.status("running GVSoC"):
+        result = compare_with_host(out, run_gvsoc(installed, out, verilog, inputs), inputs)
+    stats, steps = result.stats, len(next(iter(inputs.values())))
+    flop, cycles = document["stats"]["flop"] * steps, stats["cycles"]
+    return {
+        "ok": stats["mismatches"] == 0 and stats["words_compared"] > 0,
+        "flop": flop,
+        "mismatches": stats["mismatches"],
+        "words_compared": stats["words_compared"],
+        "unchanged": [],
+        "loss": [float(x) for x in result.outputs["loss"].reshape(-1)] if "loss" in result.outputs else [],
+        "cycles": cycles,
+        "flop_per_cycle": flop / cycles,
+        "updates_per_second": document["hw"]["clock_hz"] * steps / cycles,
+        "firmware_sha256": stats["firmware_sha256"],
+        "gvsoc_version": stats["gvsoc_version"],
+        "seconds": round(stats["seconds"], 2),
+    }
 
 
 def step_inputs(document: Document, source: str, steps: int, rotate: float, seed: int) -> dict[str, np.ndarray]:
@@ -136,7 +169,7 @@ def _show(result: dict[str, Any]) -> None:
 
 @click.command()
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--platform", type=click.Choice(["host", "soc"]), default="host", show_default=True)
+@click.option("--platform", type=click.Choice(["host", "soc", "gvsoc"]), default="host", show_default=True)
 @click.option("--engine", type=click.Choice(["golden", "model", "rtl"]), default="golden", show_default=True)
 @click.option("--steps", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--data", "source", default="random", show_default=True, help="digits, or random (seeded noise)")
@@ -161,6 +194,7 @@ def run(
     max_cycles: int | None,
 ) -> dict[str, Any]:
     """Runs the program in OUT and compares it: with golden bit for bit, its update with torch fp32 in value."""
+    installed = gvsoc.find() if platform == "gvsoc" else None
     document = load_program(out)
     if platform != "soc":
         for option, given in (("--trace", trace), ("--profile", profile), ("--max-cycles", max_cycles)):
@@ -171,6 +205,8 @@ def run(
     if platform == "soc":
         limit = {"limit_cycles": max_cycles} if max_cycles else {}
         result, seconds = run_soc_steps(out, engine, inputs, trace=trace, with_profile=profile, **limit)
+    elif installed:
+        return gvsoc_summary(document, out, engine, installed, inputs)
     else:
         result, seconds = run_steps(out, engine, inputs)
     return summary(document, out, engine, result, inputs, seconds)

@@ -8,9 +8,11 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import SimError
+from ..errors import MissingPlatform
 
-HINT = "install GVSoC with its target pulp-open from its own sources and name the prefix in TDCO_GVSOC; docs/fidelity.md"
+HINT = (
+    "install GVSoC with its target pulp-open from its own sources and name the prefix in TDCO_GVSOC; docs/fidelity.md"
+)
 KNOWN_VERSION = "209c147"
 """The commit of the GVSoC superproject everything here was checked with."""
 
@@ -45,10 +47,10 @@ def find() -> Gvsoc:
     lies in, which is where GVSoC's own Makefile puts it. Its Python is ``TDCO_GVSOC_PYTHON``, else python3.
 
     Raises:
-        SimError: if there is none, or something that the target needs is missing.
+        MissingPlatform: if there is none, or something that the target needs is missing.
     """
     if not is_wanted():
-        raise SimError("GVSoC is not installed: TDCO_GVSOC is not set", "platform gvsoc", HINT)
+        raise MissingPlatform("GVSoC is not installed: TDCO_GVSOC is not set", "platform gvsoc", HINT)
     prefix = Path(os.environ["TDCO_GVSOC"]).expanduser().absolute()
     sources = Path(os.environ.get("TDCO_GVSOC_SOURCES") or prefix.parent).expanduser().absolute()
     headers = sources / "core" / "engine" / "include"
@@ -61,11 +63,11 @@ def find() -> Gvsoc:
     }
     for path, what in needed.items():
         if not path.exists():
-            raise SimError(f"{path} is missing: {what}", f"TDCO_GVSOC={prefix}", HINT)
+            raise MissingPlatform(f"{path} is missing: {what}", f"TDCO_GVSOC={prefix}", HINT)
     wanted = os.environ.get("TDCO_GVSOC_PYTHON") or "python3"
     python = shutil.which(wanted)
     if python is None:
-        raise SimError("is no program that can be run", f"TDCO_GVSOC_PYTHON={wanted}", "name GVSoC's Python")
+        raise MissingPlatform("is no program that can be run", f"TDCO_GVSOC_PYTHON={wanted}", "name GVSoC's Python")
     return Gvsoc(prefix, Path(python), headers, _version(sources))
 
 

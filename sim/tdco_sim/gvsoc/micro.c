@@ -22,7 +22,7 @@ static struct {
     tdco_kernel *volatile kernel;
     volatile tdco_args args;
     volatile uint32_t cycles[TDCO_CORES];
-    volatile uint32_t stop;
+    volatile uint32_t stop, alone;
 } shared TDCO_L1_DATA;
 
 /* The same code again: at last with a warm fetch path. */
@@ -90,6 +90,7 @@ static void pipeline(void)
     PIPELINE("fp16 addition", "li t1, 0x3C00\n mv t2, t1", "fadd.h t0, t1, t2");
     PIPELINE("fp16 addition, dependent", "li t0, 0\n li t1, 0x3C00", "fadd.h t0, t0, t1");
     PIPELINE("fp16 multiply-add, dependent", "li t0, 0\n li t1, 0x3C00", "fmadd.h t0, t1, t1, t0");
+    PIPELINE("fp16 division", "li t1, 0x3C00\n mv t2, t1", "fdiv.h t0, t1, t2");
     PIPELINE("fp16 to fp32", "li t1, 0x3C00", "fcvt.s.h t0, t1");
     PIPELINE("fp32 to fp16", "li t1, 0x3F800000", "fcvt.h.s t0, t1");
     PIPELINE("fp16 loaded and converted", "", "lhu t0, 0(%2)\n fcvt.s.h t1, t0");
@@ -304,6 +305,10 @@ STORM(loads_together, 4 * TDCO_L1_BANKS, "lw t0, 0(%2)")
 STORM(pairs_together, 4 * (TDCO_L1_BANKS / 2), "lw t0, 0(%2)")
 STORM(half_together, 4 * TDCO_L1_BANKS, "lw t0, 0(%2)\n add t1, t1, t1")
 
+STORM(seldom_together, 4 * TDCO_L1_BANKS, "lw t0, 0(%2)\n .rept 15\n add t1, t1, t1\n .endr")
+STORM(fp_additions, 0, "fadd.s t0, zero, zero")
+STORM(fp_divisions, 0, "fdiv.s t0, zero, zero")
+
 /* Every core walks a region of its own, a different bank each time. */
 static void walk(uint32_t core)
 {
@@ -329,7 +334,14 @@ static void banks(void)
     record("banks: 64 loads of 8 cores from one bank", on_workers(loads_together));
     record("banks: 64 loads of 8 cores from two banks", on_workers(pairs_together));
     record("banks: 64 loads and additions of 8 cores, one bank", on_workers(half_together));
+    record("banks: 64 loads of 8 cores, one bank, every 16 cycles", on_workers(seldom_together));
     record("banks: 8 cores sum 1 KiB each", on_workers(walk));
+}
+
+static void fp_units(void)
+{
+    record("fp units: 64 fp32 additions of 8 cores", on_workers(fp_additions));
+    record("fp units: 64 fp32 divisions of 8 cores", on_workers(fp_divisions));
 }
 
 static void make_traffic(uint32_t core)
@@ -353,7 +365,8 @@ static void dma_under_traffic(void)
 static void run_kernel(uint32_t core)
 {
     const uint32_t before = tdco_cycles();
-    shared.kernel((const tdco_args *)&shared.args, core, TDCO_CORES);
+    if (core == 0 || !shared.alone)
+        shared.kernel((const tdco_args *)&shared.args, core, TDCO_CORES);
     tdco_barrier(TDCO_BARRIER_WORKERS);
     shared.cycles[core] = tdco_cycles() - before;
 }
@@ -370,6 +383,9 @@ static void kernel(const char *const *names, tdco_kernel *call, void *const *p, 
     record(names[0], on_workers(run_kernel));
     on_workers(run_kernel);
     record(names[1], on_workers(run_kernel));
+    shared.alone = 1;
+    record(names[2], on_workers(run_kernel));
+    shared.alone = 0;
 }
 
 #define KERNEL(symbol, ints, floats, ...)                                                                          \
@@ -378,7 +394,8 @@ static void kernel(const char *const *names, tdco_kernel *call, void *const *p, 
         void *const p[TDCO_MAX_PTRS] = {__VA_ARGS__};                                                              \
         static const int32_t i[TDCO_MAX_INTS] = ints;                                                              \
         static const float f[TDCO_MAX_FLOATS] = floats;                                                            \
-        static const char *const names[] = {"kernel: " #symbol ", cold", "kernel: " #symbol ", warm"};             \
+        static const char *const names[]                                                                           \
+            = {"kernel: " #symbol ", cold", "kernel: " #symbol ", warm", "kernel: " #symbol ", worker 0 alone"};   \
         kernel(names, symbol, p, i, f);                                                               \
     } while (0)
 #define LIST(...) {__VA_ARGS__}
@@ -463,6 +480,7 @@ void tdco_start(uint32_t hart)
     dma();
     l3();
     banks();
+    fp_units();
     dma_under_traffic();
     kernels();
     engine();

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from tdco_spec import HwConfig
 
-from ..build import sw_dir
 from ..errors import SimError
 from ..soc import firmware
 from ..soc.elf import Elf, read_elf
@@ -48,8 +47,7 @@ def build(cfg: HwConfig) -> Elf:
     Raises:
         SimError: if it does not compile.
     """
-    kernels = sorted((sw_dir() / "kernels").glob("*.c"))
-    return read_elf(firmware.build([Path(__file__).parent / "micro.c"], cfg, kernels))
+    return read_elf(firmware.build([Path(__file__).parent / "micro.c"], cfg, kernels=True))
 
 
 def _results(elf: Elf, read: Callable[[int, int], bytes]) -> Cycles:
@@ -72,7 +70,7 @@ def on_soc(cfg: HwConfig, verilog: str | None = None) -> tuple[Cycles, str]:
         SimError: if the program does not end as it should.
     """
     elf = build(cfg)
-    with Soc(cfg, elf, verilog) as sim:
+    with Soc(cfg, elf, verilog, engine="model") as sim:
         sim.start()
         stop = sim.run(LIMIT_CYCLES)
         if stop.exit_code != EXIT_CODE:

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tdco_spec import MEMORY_MAP, HwConfig
+from tdco_spec import MEMORY_MAP, HwConfig, get_config
 from tdco_spec.emit import c_header, config_json, region_sizes
 
 from ..build import cached, compile_objects, linker, run_tool
 from ..errors import SimError
+from ..soc import firmware
 from ..verilator import verilate, wrapper_flags
 from .install import Gvsoc
 
@@ -24,7 +25,7 @@ TARGET = HERE / "target"
 ENGINE_MODEL = [SIM / "model" / "engine.cpp", SIM / "model" / "model.cpp"]
 MEMORIES = ("l1", "l2", "l3")
 LIMIT_CYCLES = 2_000_000_000
-FLAGS = ("-std=gnu++20", "-O3", "-ffp-contract=off", "-fno-stack-protector", "-D__GVSOC__", "-w")
+FLAGS = ("-std=gnu++20", "-O3", "-march=native", "-ffp-contract=off", "-fno-stack-protector", "-D__GVSOC__", "-w")
 STALL_SECONDS = 3600
 
 
@@ -45,7 +46,7 @@ class Run:
         """
         for name, data in self.memories.items():
             at = addr - MEMORY_MAP[name].base
-            if 0 <= at and at + count <= len(data):
+            if at >= 0 and at + count <= len(data):
                 return data[at : at + count]
         raise SimError(f"{count} bytes at 0x{addr:08X} are in no memory", "platform gvsoc")
 
@@ -65,15 +66,15 @@ def _components(gvsoc: Gvsoc, cfg: HwConfig, verilog: str | None) -> Path:
         model, include = verilate(verilog, "redmule")
         flags_rtl = (*flags, *wrapper_flags(model, include, False))
         engine = compile_objects("gvsoc-engine", [TARGET / "engine.cpp"], flags, includes, headers)
-        engine += [*compile_objects("gvsoc-rtl", [SIM / "rtl" / "engine.cpp"], flags_rtl, includes, headers)]
-        engine += sorted(model.glob("*.a")) if model.is_dir() else [model]
+        engine += compile_objects("gvsoc-rtl", [SIM / "rtl" / "engine.cpp"], flags_rtl, includes, headers)
+        engine += [model / "libVredmule.a", model / "libverilated.a"]
     others = compile_objects("gvsoc", [TARGET / "control.cpp", TARGET / "l3_dma.cpp"], flags, includes, headers)
     parts = {"engine": engine, "control": others[:1], "l3_dma": others[1:]}
 
     def make(directory: Path) -> None:
         (directory / "tdco").mkdir()
         for name, objects in parts.items():
-            library = [f"-L{gvsoc.prefix / 'lib'}", "-lpulpvp"]
+            library = [f"-L{gvsoc.prefix / 'lib'}", "-lpulpvp", "-lpthread"]
             run_tool([linker(), "-shared", *objects, *library, "-o", directory / "tdco" / f"{name}.so"], name)
 
     return cached("gvsoc-components", [str(o) for objects in parts.values() for o in objects], make)
@@ -88,7 +89,7 @@ def _config(gvsoc: Gvsoc, cfg: HwConfig, components: Path) -> Path:
         (directory / "hw.json").write_text(config_json(cfg))
         for name in (*(f"{m}.in" for m in MEMORIES), "firmware.elf"):
             (directory / name).touch()
-        command = [
+        command: list[str | Path] = [
             *(gvsoc.python, gvsoc.prefix / "bin" / "gapy", "--platform=gvsoc", "--target=tdco_soc"),
             *(f"--target-dir={TARGET}", f"--target-dir={gvsoc.prefix / 'generators'}"),
             *(f"--model-dir={components}", f"--model-dir={gvsoc.models}"),
@@ -129,7 +130,7 @@ class Simulator:
                 (work / f"{name}.in").write_bytes((memories or {}).get(name) or bytes(1))
             env = os.environ | {"LD_LIBRARY_PATH": str(self.gvsoc.prefix / "lib")}
             env["TDCO_GVSOC_LIMIT_CYCLES"] = str(limit_cycles)
-            command = [self.gvsoc.launcher, f"--config={self.config}"]
+            command: list[str | Path] = [self.gvsoc.launcher, f"--config={self.config}"]
             try:
                 done = subprocess.run(
                     command, cwd=work, env=env, capture_output=True, timeout=STALL_SECONDS, check=False
@@ -144,3 +145,30 @@ class Simulator:
             left = {name: (work / f"{name}.out").read_bytes() for name in MEMORIES}
             assert all(len(left[name]) == sizes[name] for name in MEMORIES)
             return Run(None if how == "limit" else int(how), int(cycles), output, left)
+
+
+def try_out(gvsoc: Gvsoc) -> None:
+    """Runs a program that prints and exits.
+
+    Raises:
+        SimError: if that does not work.
+    """
+    text = """
+        #include "cluster.h"
+        void tdco_start(uint32_t hart)
+        {
+            if (hart == TDCO_CORES) {
+                tdco_printf("%d cores", TDCO_CORES);
+                tdco_exit(7);
+            }
+            for (;;)
+                tdco_wait_event(TDCO_EVENT_WORK);
+        }
+    """
+    cfg = get_config("rm_12x4")
+    with tempfile.TemporaryDirectory(prefix="tdco-gvsoc-") as folder:
+        source = Path(folder) / "hello.c"
+        source.write_text(text)
+        run = Simulator(gvsoc, cfg).run(firmware.build([source], cfg), limit_cycles=100_000)
+    if run.exit_code != 7 or run.output != f"{cfg.cores} cores":
+        raise SimError(f"a program that prints and exits gave {run.exit_code}, {run.output!r}", "GVSoC")
