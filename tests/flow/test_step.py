@@ -84,7 +84,8 @@ def test_update_is_torchs_within_fp16(
     out = tmp_path / "out"
     doc = compile_model(zoo.load("zoo:cct2", pretrained), strategy, CFG, out)
     assert sum(doc["train"]["trainable"].values()) == trainable
-    assert doc["stats"]["flop"] == 2 * doc["stats"]["macs"] == pytest.approx(mflop * 1e6, abs=5e3)
+    assert doc["stats"]["flop"] == pytest.approx(mflop * 1e6, abs=5e3)
+    assert 0.95 * doc["stats"]["flop"] < 2 * doc["stats"]["macs"] <= doc["stats"]["flop"], "padding is not multiplied"
     assert doc["stats"]["l1_peak_bytes"] <= CFG.l1_bytes and doc["stats"]["l2_peak_bytes"] <= CFG.l2_bytes
     assert not doc["train"]["copies_inserted"]
     assert doc["stats"]["c_lines"] <= 4000 and doc["stats"]["c_bytes"] <= 300_000
@@ -102,7 +103,8 @@ def test_three_lora_steps_are_torchs_within_fp16(tmp_path: Path, strategy: str, 
     out = tmp_path / "out"
     doc = compile_model(zoo.load("zoo:cct2"), strategy, CFG, out)
     assert sum(doc["train"]["trainable"].values()) == trainable and doc["train"]["parameters"] == 283_723
-    assert doc["stats"]["flop"] == 2 * doc["stats"]["macs"] == pytest.approx(mflop * 1e6, abs=5e3)
+    assert doc["stats"]["flop"] == pytest.approx(mflop * 1e6, abs=5e3)
+    assert 0.95 * doc["stats"]["flop"] < 2 * doc["stats"]["macs"] <= doc["stats"]["flop"], "padding is not multiplied"
     assert not doc["train"]["copies_inserted"] and doc["stats"]["l2_peak_bytes"] <= CFG.l2_bytes
     inputs = digit_inputs(out, 3)
     error = update_error(out, inputs, run(out, inputs))
