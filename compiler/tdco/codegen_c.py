@@ -155,7 +155,7 @@ class _Writer:
         for place in sorted(self.plan.placements.values(), key=lambda p: (p.buffer.level, p.first, p.offset)):
             buffer = place.buffer
             span = f"{buffer.bytes}, {place.first}, {place.last}"
-            yield _line(f"{{{self.address(Ref(buffer.name))}, {span}, {_string(buffer.name)}}}")
+            yield _line(f"{{{self.address(Ref(buffer.name))}, {span}, {_string(buffer.tensor)}}}")
         yield "};"
         yield ""
 

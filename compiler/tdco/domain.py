@@ -10,15 +10,11 @@ from .program import Ref
 
 @dataclass(frozen=True)
 class Loop:
-    """``kind``: "parallel" (tiles are independent), "reduce" (tiles accumulate in order), "whole" (never split).
-
-    Its tiles are walked from the one that holds index ``begin`` to the end, then from 0.
-    """
+    """``kind``: "parallel" (tiles are independent), "reduce" (tiles accumulate in order), "whole" (never split)."""
 
     name: str
     extent: int
     kind: str = "parallel"
-    begin: int = 0
 
 
 @dataclass(frozen=True)

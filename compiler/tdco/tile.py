@@ -98,6 +98,9 @@ def _in_rows(domain: Domain, cfg: HwConfig, reduce: bool) -> Iterator[tuple[int,
     seen = set()
     for at in range(max(1, len(loops) - free + 1)):
         inner = loops[at : at + free] if domain.dense or at == len(loops) - free else loops[at : at + 1]
+        behind = [loop for loop in loops[at + 1 :] if loop.kind == "parallel"]
+        if reduce and domain.dense and behind:
+            inner = [*inner, behind[-1]]  # the channels of a convolution too
         options = [_sizes(x.extent, 1 if x.kind == "whole" else MOST_TILES, cfg) for x in (*inner, *summed)]
         for sizes in product(*options):
             chosen = {**whole, **{x.name: 1 for x in loops[:at] if x.kind != "whole"}}

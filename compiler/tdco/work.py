@@ -127,8 +127,7 @@ def ranges(domain: Domain, tiling: Tiling) -> Iterator[tuple[dict[str, tuple[int
     for name in tiling.order:
         loop, size = by_name[name], tiling.sizes[name]
         spans = [(name, (at, min(size, loop.extent - at))) for at in range(0, loop.extent, size)]
-        turn = loop.begin // size
-        steps.append([(i == 0, i == len(spans) - 1, span) for i, span in enumerate((*spans[turn:], *spans[:turn]))])
+        steps.append([(i == 0, i == len(spans) - 1, span) for i, span in enumerate(spans)])
     reduce = [n for n, name in enumerate(tiling.order) if by_name[name].kind == "reduce"]
     for combination in product(*steps):
         loops = dict(span for _, _, span in combination)

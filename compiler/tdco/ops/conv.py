@@ -7,7 +7,7 @@ read as a matrix [kh*kw*Cin, Cout]: every output is one chain over K in the orde
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import product
+from itertools import groupby, product
 from math import prod
 from typing import Any
 
@@ -92,8 +92,8 @@ def grad(b: Builder, node: Node, dys: Sequence[str | None], wanted: Sequence[boo
 
 
 def domain(node: Node, inputs: Sequence[Any], outputs: Sequence[TensorType]) -> Domain:
-    """Every output is independent; the channels of several groups stay together. By taps, the filter's rows and columns
-    accumulate, from the one that every output has."""
+    """Every output is independent; the channels of several groups stay together. By taps, the filter's rows
+    accumulate."""
     (kh, kw), cin = inputs[1].shape[:2], inputs[0].shape[3]
     (sy, sx), (top, left, _, _) = node.attrs["strides"], node.attrs["pads"]
     channels = "parallel" if node.attrs.get("group", 1) == 1 else "whole"
@@ -107,7 +107,7 @@ def domain(node: Node, inputs: Sequence[Any], outputs: Sequence[TensorType]) -> 
 
     z = tuple(Dim(loop.name) for loop in loops)
     if by_taps(node, inputs[0].shape, inputs[1].shape, outputs[0].shape):
-        taps = (Loop("ky", kh, "reduce", top), Loop("kx", kw, "reduce", left))
+        taps = (Loop("ky", kh, "reduce"), Loop("kx", kw, "whole"))
         return Domain((*loops, *taps), (x, (Dim("ky"), Dim("kx"), Dim(), Dim("co")), *bias, z))
     return Domain(loops, (x, (Dim(), Dim(), Dim(), Dim("co")), *bias, z), im2col_bytes)
 
@@ -123,35 +123,35 @@ def by_taps(node: Node, x: tuple[int, ...], w: tuple[int, ...], z: tuple[int, ..
 
 
 def tap_jobs(node: Node, tile: Tile) -> Iterator[GemmJob]:
-    """The jobs of a tile by taps. Where no tap reaches (the padding), nothing is added."""
+    """The jobs of a tile by taps: the filter's rows in their order, in each the column first that no output lacks. What
+    would multiply padding is left out, so a row of outputs starts with the first row of the filter that reaches it."""
     x, w, *rest = tile.inputs
     (z,) = tile.outputs
     assert x and w and z
-    (top, left, _, _), start = node.attrs["pads"], rest[0] if rest else None
-    taps = list(product(range(w.start[0], w.start[0] + w.shape[0]), range(w.start[1], w.start[1] + w.shape[1])))
-    if (top, left) in taps:
-        taps.insert(0, taps.pop(taps.index((top, left))))
-    for at_tap, (ky, kx) in enumerate(taps):
-        filters = (w.start, (ky, kx), w.shape[2], w.shape[3])
-        for b, row, rows, column, columns in _spans(node, x, z, ky, kx):
-            yield from _row_jobs(node, x, w, z, filters, (b, row, rows, column, columns), start,
-                                 tile.first and at_tap == 0)  # fmt: skip
+    left, start = node.attrs["pads"][1], rest[0] if rest else None
+    columns = [*range(left, w.shape[1]), *range(left)]
+    for ky, kx in product(range(w.start[0], w.start[0] + w.shape[0]), columns):
+        for begins, span in _spans(node, x, z, ky, kx):
+            yield from _row_jobs(node, x, w, z, (ky, kx), span, start, begins and kx == left)
 
 
-def _spans(node: Node, x: Operand, z: Operand, ky: int, kx: int) -> Iterator[tuple[int, int, int, int, int]]:
-    """(image, first row, rows, first column, columns) of outputs in the tile that a tap reaches, a job each."""
+Span = tuple[int, int, int, int, int]
+"""(image, first row, rows, first column, columns) of outputs."""
+
+
+def _spans(node: Node, x: Operand, z: Operand, ky: int, kx: int) -> Iterator[tuple[bool, Span]]:
+    """The outputs that a tap reaches, in pieces for a job each, and whether no row of the filter above reaches them."""
     (sy, sx), (top, left, _, _) = node.attrs["strides"], node.attrs["pads"]
     first = max(z.start[2], -((kx - left) // sx))
     end = min(z.start[2] + z.shape[2], (x.full[2] - 1 + left - kx) // sx + 1)
-    reached = [
-        oy for oy in range(z.start[1], z.start[1] + z.shape[1]) if 0 <= oy * sy + ky - top < x.full[1] and first < end
-    ]
+    rows = range(z.start[1], z.start[1] + z.shape[1])
+    reached = [oy for oy in rows if 0 <= oy * sy + ky - top < x.full[1] and first < end]
     goes_on = first == 0 and end == z.full[2] == z.shape[2] and sy * x.shape[2] == sx * z.shape[2]
     for b in range(z.start[0], z.start[0] + z.shape[0]):
-        if goes_on and reached:
-            yield b, reached[0], len(reached), first, end - first
-        else:
-            yield from ((b, oy, 1, first, end - first) for oy in reached)
+        for begins, run in groupby(reached, lambda oy: ky == max(0, top - oy * sy)):
+            of_run = list(run)
+            pieces = [(of_run[0], len(of_run))] if goes_on else [(oy, 1) for oy in of_run]
+            yield from ((begins, (b, oy, count, first, end - first)) for oy, count in pieces)
 
 
 def _row_jobs(
@@ -159,21 +159,21 @@ def _row_jobs(
     x: Operand,
     w: Operand,
     z: Operand,
-    tap: tuple[tuple[int, ...], tuple[int, int], int, int],
-    span: tuple[int, int, int, int, int],
+    tap: tuple[int, int],
+    span: Span,
     start: Operand | None,
     first: bool,
 ) -> Iterator[GemmJob]:
     (sy, sx), (top, left, _, _) = node.attrs["strides"], node.attrs["pads"]
-    (w_start, (ky, kx), cin, cout), (b, row, rows, column, columns) = tap, span
+    (ky, kx), (b, row, rows, column, columns), (cin, cout) = tap, span, w.shape[2:]
     y_at, x_at = row * sy + ky - top - x.start[1], column * sx + kx - left - x.start[2]
     pixel = ((b - x.start[0]) * x.shape[1] + y_at) * x.shape[2] + x_at
     result = ((b - z.start[0]) * z.shape[1] + row - z.start[1]) * z.shape[2] + column - z.start[2]
-    own = ((ky - w_start[0]) * w.shape[1] + kx - w_start[1]) * cin * cout
+    own = ((ky - w.start[0]) * w.shape[1] + kx) * cin * cout
     pixels = matrix(x.ref, pixel * cin, (rows * columns, cin), (sx * cin, 1))
     filters = matrix(w.ref, own, (cin, cout), (cout, 1))
-    yield from product_jobs(pixels, filters, matrix(z.ref, result * cout, (rows * columns, cout), (cout, 1)),
-                            start, first)  # fmt: skip
+    target = matrix(z.ref, result * cout, (rows * columns, cout), (cout, 1))
+    yield from product_jobs(pixels, filters, target, start, first)
 
 
 def lower(node: Node, tile: Tile) -> Sequence[GemmJob | KernelCall]:
