@@ -26,7 +26,7 @@ from .transfer import copies
 from .units import bounded
 from .work import Access, Tiling, Work, aligned, describe, largest_tile, read_storages, scratch_bytes, tile_bytes
 
-TILE_CYCLES = 100
+TILE_CYCLES = 150
 """Of every further tile beside its own work: the controller's share of its commands."""
 MOST_TILES = 64
 """The search tries no more tiles of a node than this, unless L1 asks for them."""
