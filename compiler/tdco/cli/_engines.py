@@ -12,6 +12,9 @@ from tdco_sim import golden, model, rtl
 from tdco_sim.build import cached
 from tdco_spec import HwConfig
 
+from ..codegen_c import job_flags
+from ..cost import Predictor
+from ..program import Command
 from ._console import console
 
 
@@ -42,6 +45,12 @@ def engine_library(engine: str, cfg: HwConfig) -> Path:
         return {"golden": golden, "model": model}[engine].build(cfg)
     with console.status(f"building the RTL of {cfg.name} (cached after the first time)"):
         return rtl.build(engine_verilog(cfg), cfg)
+
+
+def job_predictor(cfg: HwConfig) -> Predictor:
+    """The cycle model as the compiler's predictor; its library is built on first use and cached."""
+    predict = model.predictor(cfg)
+    return lambda job: predict(job.m, job.n, job.k, job_flags(Command(job, 0), [])).queued
 
 
 def contended_library(cfg: HwConfig) -> Path:

@@ -22,7 +22,7 @@ from ..ops import OpDef, Sample, all_ops
 from ..pipeline import compile_model
 from ..program import KernelCall, Ref
 from ._console import console, json_command, key_values, table
-from ._engines import contended_library, engine_verilog, fma_array_library, tcdm_verilog
+from ._engines import contended_library, engine_verilog, fma_array_library, job_predictor, tcdm_verilog
 from .run import hw_of, load_program, step_inputs
 
 _ALIGN_BYTES = 4
@@ -178,7 +178,7 @@ def simspeed(config: str, strategy: str, engines: tuple[str, ...], seconds: floa
     with tempfile.TemporaryDirectory(prefix="tdco-") as folder:
         out = Path(folder) / "out"
         with console.status("compiling"):
-            compile_model(zoo.load("zoo:cct2", True, 0), strategy, cfg, out)
+            compile_model(zoo.load("zoo:cct2", True, 0), strategy, cfg, out, predict=job_predictor(cfg))
         with console.status("running"):
             rows = [soc_speed(out, engine) for engine in engines]
     program = f"CCT-2 {strategy}"

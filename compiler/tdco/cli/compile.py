@@ -17,6 +17,7 @@ from ..autodiff import LOSSES
 from ..optimizer import FORMS
 from ..pipeline import compile_model
 from ._console import console, json_command, key_values
+from ._engines import job_predictor
 
 
 def _show(result: dict[str, Any]) -> None:
@@ -85,7 +86,9 @@ def compile_(
         cfg = get_config(config)
         cfg = replace(cfg, l2_bytes=l2_bytes) if l2_bytes else cfg
         options: dict[str, Any] = {"loss": loss, "optimizer": optimizer, "accumulate": accumulate, "engine": engine}
-        document = compile_model(zoo.load(model, not fresh, seed), strategy, cfg, out, batch, lr, **options)
+        document = compile_model(
+            zoo.load(model, not fresh, seed), strategy, cfg, out, batch, lr, job_predictor(cfg), **options
+        )
     seconds = round(time.perf_counter() - start, 2)
     stats, train = document["stats"], document["train"]
     return {

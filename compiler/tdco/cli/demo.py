@@ -17,6 +17,7 @@ from ..pipeline import compile_model
 from ..reference import accuracy, torch_steps
 from ..zoo import Model
 from ._console import console, json_command, table, text
+from ._engines import job_predictor
 from .run import Document, load_program, run_steps, summary
 
 TILT_DEGREES = 30.0
@@ -28,7 +29,8 @@ RTL_CONFIGS = ("rm_12x4", "rm_8x4")
 def _compile(model: Model, strategy: str, config: str, out: Path) -> Document:
     with console.status(f"compiling {model.name} {strategy} for {config}"):
         start = time.perf_counter()
-        document = compile_model(model, strategy, get_config(config), out)
+        cfg = get_config(config)
+        document = compile_model(model, strategy, cfg, out, predict=job_predictor(cfg))
     stats, seconds = document["stats"], time.perf_counter() - start
     console.print(
         f"compiled {strategy} for {config}: {stats['gemm_jobs']} engine jobs, {stats['c_lines']:,} lines of C, "
