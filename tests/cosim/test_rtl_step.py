@@ -33,7 +33,8 @@ def test_every_gemm_of_a_step_on_the_rtl(tmp_path: Path, strategy: str, config: 
     ran = tdco("run", out, "--engine", "rtl", "--data", "digits", "--rotate", 30)
     assert ran["mismatches"] == 0 and ran["words_compared"] > 0
     assert ran["rtl_jobs"] == compiled["gemm_jobs"]
-    assert 2 * ran["rtl_macs"] == compiled["flop"] == ran["flop"]
+    assert ran["rtl_macs"] == compiled["macs"] and compiled["flop"] == ran["flop"]
+    assert 0.95 * ran["flop"] < 2 * ran["rtl_macs"] <= ran["flop"], "padding is not multiplied"
     assert ran["max_rel_error"] <= 0.02 and ran["cosine"] >= 0.999
     assert ran["l1_peak_bytes"] <= compiled["l1_peak_bytes"] and ran["l2_peak_bytes"] <= compiled["l2_peak_bytes"]
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tdco import data, zoo
+from tdco.cli._engines import job_predictor
 from tdco.pipeline import compile_model, reference_steps
 from tdco.reference import UpdateError, compare_updates
 from tdco_sim import golden, host, tensors
@@ -70,7 +71,7 @@ def lp(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ft2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """CCT-2 fine-tuning of both blocks, compiled."""
     out = tmp_path_factory.mktemp("ft2") / "out"
-    compile_model(zoo.load("zoo:cct2"), "ft2", CFG, out)
+    compile_model(zoo.load("zoo:cct2"), "ft2", CFG, out, predict=job_predictor(CFG))
     return out
 
 
@@ -212,7 +213,7 @@ def test_only_the_compiled_program_computes(lp: Path, tmp_path: Path) -> None:
     inputs = digit_inputs(lp)
     right = run(lp, inputs)
     text = (lp / "program.c").read_text()
-    match = re.search(r"\{tdco_sgd_f32, .*\{([0-9.e-]+)f\}\},", text)
+    match = re.search(r"tdco_sgd_f32, \{[^}]*\}, \{10\},\s*\{([0-9.e-]+)f\}\},", text)
     assert match, "no learning rate in the SGD call"
     corrupted = tmp_path / "corrupted"
     corrupted.mkdir()
