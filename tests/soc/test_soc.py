@@ -36,6 +36,9 @@ def test_steps_give_the_bits_of_the_host(engine: str, tmp_path: Path) -> None:
         assert want.stats[name] <= got.stats[name] <= want.stats[name] + 3 * (name == "l1_peak_bytes"), name
     assert {k: got.stats["dma_bytes"][k] for k in want.stats["dma_bytes"]} == want.stats["dma_bytes"]
     assert len(set(got.stats["step_cycles"])) == 1
+    once = run(out, *circuits, inputs={"x": X[:1]})
+    assert got.stats["instructions"] == 3 * once.stats["instructions"]
+    assert got.stats["busy"]["cores"] == pytest.approx(3 * once.stats["busy"]["cores"], abs=3)
 
 
 BROKEN = {

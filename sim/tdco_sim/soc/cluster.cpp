@@ -53,7 +53,9 @@ void Cluster::set_code(uint32_t base, uint32_t bytes)
 void Cluster::start(uint32_t entry)
 {
     for (uint32_t h = 0; h < HARTS; h++) {
+        const HartCycles counted = harts[h].cycles; // over all starts, as everything that is counted
         harts[h] = Hart(h == CONTROLLER ? TDCO_ICACHE_L0_CONTROLLER_BYTES : TDCO_ICACHE_L0_BYTES);
+        harts[h].cycles = counted;
         harts[h].core.hart = h;
         harts[h].core.pc = entry;
         harts[h].core.cycle_base = now;
