@@ -102,6 +102,9 @@ class HwConfig:
             "port_words <= l1_banks", self.port_words <= self.l1_banks, f"{self.port_words} > {self.l1_banks}"
         )
         self._require(
+            "queue_jobs <= 255", self.queue_jobs <= 255, f"queue_jobs = {self.queue_jobs}; a job's id has 8 bits"
+        )
+        self._require(
             "l1_banks is a power of two", self.l1_banks & (self.l1_banks - 1) == 0, f"l1_banks = {self.l1_banks}"
         )
         self._require(

@@ -54,17 +54,17 @@ def run(cfg: HwConfig, cycles: int, seed: int) -> Report:
 
 
 @pytest.mark.parametrize("cfg", [get_config("rm_12x4"), SMALL], ids=lambda cfg: cfg.name)
-def test_lockstep_with_the_model(cfg: HwConfig) -> None:
-    report = run(cfg, 200_000, seed=1)
+def test_lockstep_with_the_model(cfg: HwConfig, seed: int) -> None:
+    report = run(cfg, 200_000, seed)
     assert report.grants > 200_000 and report.engine_grants > 20_000
     assert report.engine_wait == 1
     assert cfg.l1_ports <= report.client_wait <= cfg.l1_wait_cycles
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(10))
-def test_lockstep_for_long(seed: int) -> None:
-    report = run(get_config("rm_12x4"), 2_000_000, seed)
+@pytest.mark.parametrize("number", range(10))
+def test_lockstep_for_long(number: int, seed: int) -> None:
+    report = run(get_config("rm_12x4"), 2_000_000, 10 * seed + number)
     assert report.engine_wait == 1
     assert report.client_wait <= get_config("rm_12x4").l1_wait_cycles
 
@@ -116,8 +116,8 @@ def engine_on_tcdm() -> Path:
     return rtl.build_on_tcdm(emit(CFG), emit_tcdm(CFG), CFG)
 
 
-def test_gemm_beside_cores() -> None:
-    quiet, odd = bench_gemm(engine_on_tcdm(), CFG, [(96, 96, 96), (33, 17, 50)], traffic=0.2, seed=3)
+def test_gemm_beside_cores(seed: int) -> None:
+    quiet, odd = bench_gemm(engine_on_tcdm(), CFG, [(96, 96, 96), (33, 17, 50)], traffic=0.2, seed=seed)
     for result in (quiet, odd):
         assert result["mismatches"] == result["guard_errors"] == 0
     assert quiet["traffic"]["ratio"] <= 1.05
