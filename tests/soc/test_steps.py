@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import redmule.verilog
 from tdco import zoo
+from tdco.cli._engines import job_predictor
 from tdco.pipeline import compile_model
 from tdco_sim import golden, host, tensors
 from tdco_sim.soc.run import run
@@ -19,7 +20,7 @@ CFG = get_config("rm_12x4")
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["lp", "ft1", "ft2", "lora1", "lora2"])
 def test_step_of_cct2(strategy: str, tmp_path: Path) -> None:
-    planned = compile_model(zoo.load("zoo:cct2", True, 0), strategy, CFG, tmp_path)["stats"]
+    planned = compile_model(zoo.load("zoo:cct2", True, 0), strategy, CFG, tmp_path, predict=job_predictor(CFG))["stats"]
     rng = np.random.default_rng(0)
     inputs = {}
     for spec in tensors.description(tmp_path)["inputs"]:
@@ -43,5 +44,6 @@ def test_step_of_cct2(strategy: str, tmp_path: Path) -> None:
         print(
             f"{strategy} {engine}: {cycles[engine]} cycles, {cycles[engine] / got.stats['seconds'] / 1e3:.0f} kcycle/s"
         )
-    assert cycles["golden"] == pytest.approx(cycles["rtl"], rel=0.02)
+    # golden asks nothing of L1, so no core ever waits for it
+    assert 0.95 * cycles["rtl"] < cycles["golden"] <= cycles["rtl"]
     assert cycles["model"] == cycles["rtl on L1 in C++"] == cycles["rtl"]
