@@ -5,8 +5,6 @@
 namespace soc {
 namespace {
 
-constexpr uint32_t IDLE_CYCLES = 4; // after this many the event of the last job is out
-
 struct ModelEngine final : EngineDevice {
     tdco::model::Model model{true};
     uint32_t idle_cycles = 0;
@@ -15,14 +13,7 @@ struct ModelEngine final : EngineDevice {
     void begin_cycle(WidePort &port) override
     {
         event = model.event;
-        port.req = model.requests();
-        if (!port.req)
-            return;
-        const tdco::Request request = model.request();
-        port.we = request.write;
-        port.addr = request.addr;
-        std::memcpy(port.be, request.enable, sizeof port.be);
-        std::memcpy(port.data, request.data, sizeof port.data);
+        show(model.requests() ? model.request() : tdco::Request(), port);
     }
 
     void end_cycle(WidePort &port) override
@@ -44,15 +35,10 @@ struct ModelEngine final : EngineDevice {
         return model.read_data;
     }
 
-    // As the circuit's: read while it idles, because reading takes cycles of its clock.
     EngineStats stats() override
     {
-        if (idle_cycles < IDLE_CYCLES)
-            return last;
-        last.jobs = read_register(TDCO_REG_JOBS);
-        last.macs = read_register(TDCO_REG_MACS_LO) | uint64_t(read_register(TDCO_REG_MACS_HI)) << 32;
-        last.busy_cycles = read_register(TDCO_REG_CYCLES_BUSY);
-        last.status_flags = read_register(TDCO_REG_FLAGS);
+        if (idle_cycles >= IDLE_CYCLES)
+            last = read_counters(*this);
         return last;
     }
 };
