@@ -1,7 +1,8 @@
 """Conv: Z[B,H',W',Cout] = X[B,H,W,Cin] * W[kh,kw,Cin/g,Cout] + bias[Cout] in g groups, channels last.
 
-A tile's windows become the rows of a matrix in scratch memory (im2col), which the engine multiplies with the filters
-read as a matrix [kh*kw*Cin, Cout]: every output is one chain over K in the order ky, kx, cin.
+Inputs of many channels are multiplied where they lie, a job per tap of the filter (``by_taps``). Otherwise a tile's
+windows become the rows of a matrix in scratch memory (im2col), which the engine multiplies with the filters read as a
+matrix [kh*kw*Cin, Cout]: every output is one chain over K in the order ky, kx, cin.
 """
 
 from __future__ import annotations
@@ -58,11 +59,14 @@ def _windows(what: str, extent: int, kernel: int, stride: int, pads: Sequence[in
     return (extent + sum(pads) - kernel) // stride + 1
 
 
+def padded(x: np.ndarray, attrs: Attrs) -> np.ndarray:
+    top, left, bottom, right = attrs["pads"]
+    return np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
+
+
 def evaluate(inputs: Sequence[Any], attrs: Attrs) -> tuple[np.ndarray, ...]:
     x, w, *rest = inputs
-    top, left, bottom, right = attrs["pads"]
-    padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, w.shape[:2], axis=(1, 2))
+    windows = np.lib.stride_tricks.sliding_window_view(padded(x, attrs), w.shape[:2], axis=(1, 2))
     windows = windows[:, :: attrs["strides"][0], :: attrs["strides"][1]]  # [B, H', W', Cin, kh, kw]
     groups = attrs.get("group", 1)
     parts = zip(np.split(windows, groups, axis=3), np.split(w, groups, axis=3), strict=True)
@@ -71,6 +75,7 @@ def evaluate(inputs: Sequence[Any], attrs: Attrs) -> tuple[np.ndarray, ...]:
 
 
 def grad(b: Builder, node: Node, dys: Sequence[str | None], wanted: Sequence[bool]) -> Sequence[str | None]:
+    """Of every operator OP on x, filters and perhaps a bias, by OPInputGrad and OPWeightGrad."""
     (dy,) = dys
     if dy is None:
         return (None,) * len(node.inputs)
@@ -78,10 +83,10 @@ def grad(b: Builder, node: Node, dys: Sequence[str | None], wanted: Sequence[boo
     dx = dw = None
     if wanted[0]:
         attrs = {**node.attrs, "size": b.type(x).shape[1:3]}
-        dx = b.add1("ConvInputGrad", [dy, w], attrs, f"{x}.grad", node.source)
+        dx = b.add1(f"{node.op}InputGrad", [dy, w], attrs, f"{x}.grad", node.source)
     if wanted[1]:
         attrs = {**node.attrs, "kernel_shape": b.type(w).shape[:2]}
-        dw = b.add1("ConvWeightGrad", [x, dy], attrs, f"{w}.grad", node.source)
+        dw = b.add1(f"{node.op}WeightGrad", [x, dy], attrs, f"{w}.grad", node.source)
     if not bias:
         return dx, dw
     dbias = None

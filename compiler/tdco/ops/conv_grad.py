@@ -20,7 +20,7 @@ from ..program import GemmJob, KernelCall
 from . import OpDef, Sample
 from ._elementwise import require_inputs, require_same_shape
 from .conv import infer as infer_conv
-from .conv import matrix
+from .conv import matrix, padded
 from .matmul import ELEMENT_BYTES, product_jobs, require_f16
 
 Commands = Sequence[GemmJob | KernelCall]
@@ -61,11 +61,6 @@ def taps(x: np.ndarray, kernel: Sequence[int], out: Sequence[int], attrs: Attrs)
     (sy, sx), (oh, ow) = attrs["strides"], out
     for ky, kx in product(range(kernel[0]), range(kernel[1])):
         yield ky, kx, x[:, ky : ky + sy * (oh - 1) + 1 : sy, kx : kx + sx * (ow - 1) + 1 : sx]
-
-
-def padded(x: np.ndarray, attrs: Attrs) -> np.ndarray:
-    top, left, bottom, right = attrs["pads"]
-    return np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
 
 
 def evaluate_weight(inputs: Sequence[Any], attrs: Attrs) -> tuple[np.ndarray, ...]:

@@ -14,11 +14,12 @@ import numpy as np
 
 from ..domain import Dim, Domain, Loop, Tile
 from ..errors import TdcoError
-from ..ir import Attrs, Builder, Node, TensorType
+from ..ir import Attrs, Node, TensorType
 from ..program import KernelCall
 from . import OpDef, Sample
 from ._elementwise import Commands, refs, require_inputs, require_same_shape
-from .conv_grad import padded, taps
+from .conv import grad, padded
+from .conv_grad import taps
 from .matmul import require_f16
 from .max_pool import domain as pool_domain
 from .max_pool import kernel_ints, output_shape
@@ -52,27 +53,6 @@ def evaluate(inputs: Sequence[Any], attrs: Attrs) -> tuple[np.ndarray, ...]:
     for ky, kx, part in taps(padded(x, attrs), w.shape[:2], out.shape[1:3], attrs):
         z += part * w[ky, kx]
     return (z + rest[0] if rest and rest[0] is not None else z,)
-
-
-def grad(b: Builder, node: Node, dys: Sequence[str | None], wanted: Sequence[bool]) -> Sequence[str | None]:
-    (dy,) = dys
-    if dy is None:
-        return (None,) * len(node.inputs)
-    x, w, *bias = node.inputs
-    dx = dw = None
-    if wanted[0]:
-        attrs = {**node.attrs, "size": b.type(x).shape[1:3]}
-        dx = b.add1("DepthwiseConvInputGrad", [dy, w], attrs, f"{x}.grad", node.source)
-    if wanted[1]:
-        attrs = pooling(node.attrs, b.type(w).shape[:2])
-        dw = b.add1("DepthwiseConvWeightGrad", [x, dy], attrs, f"{w}.grad", node.source)
-    if not bias:
-        return dx, dw
-    dbias = None
-    if bias[0] and wanted[2]:
-        attrs = {"axes": (0, 1, 2), "keepdims": 0, "dtype": "f32"}
-        dbias = b.add1("ReduceSum", [dy], attrs, f"{bias[0]}.grad", node.source)
-    return dx, dw, dbias
 
 
 def domain(node: Node, inputs: Sequence[Any], outputs: Sequence[TensorType]) -> Domain:
