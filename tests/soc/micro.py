@@ -1,0 +1,41 @@
+"""Small C programs on the cluster: built with micro.h, run, and what stopped them in words."""
+
+from __future__ import annotations
+
+import struct
+from functools import cache
+from pathlib import Path
+
+from tdco_sim.soc import firmware
+from tdco_sim.soc.elf import Elf, read_elf
+from tdco_sim.soc.simulator import Simulator, Stop, describe
+from tdco_spec import get_config
+
+CFG = get_config("rm_12x4")
+HERE = Path(__file__).parent
+
+
+def build(text: str, tmp_path: Path) -> Elf:
+    source = tmp_path / "test.c"
+    source.write_text('#include "micro.h"\n' + text)
+    return read_elf(firmware.build([source], CFG, includes=[HERE]))
+
+
+@cache
+def circuits() -> dict[str, str]:
+    """Engine and L1 as RTL, as arguments of ``Simulator``."""
+    import redmule.verilog
+
+    return {"verilog": redmule.verilog.emit(CFG), "tcdm": redmule.verilog.emit_tcdm(CFG)}
+
+
+def run(
+    text: str, tmp_path: Path, limit_cycles: int = 1_000_000, engine: str = "golden"
+) -> tuple[Stop, str, list[int]]:
+    """Why it stopped, in words, and the array ``result``; ``engine`` is "golden", "model" or "rtl"."""
+    elf = build(text, tmp_path)
+    with Simulator(CFG, elf, **(circuits() if engine == "rtl" else {"engine": engine})) as sim:
+        sim.start()
+        stop = sim.run(limit_cycles)
+        result = list(struct.unpack("<16I", sim.read(elf.addresses["result"], 64)))
+        return stop, describe(stop, elf, CFG.cores), result
