@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import itertools
-import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -22,6 +20,7 @@ from tdco.domain import Domain, Operand, Tile, touched
 from tdco.ir import DTYPES, Node, TensorType
 from tdco.ops import OpDef, Sample, get_op
 from tdco.program import GemmJob, KernelCall, Ref
+from tdco_sim.build import shared_library
 
 SW = Path(__file__).parents[2] / "sw"
 MAX_PTRS, MAX_INTS, MAX_FLOATS = 8, 12, 4  # TDCO_MAX_* of sw/runtime/tdco.h
@@ -31,14 +30,10 @@ POISON = 0xFF  # NaN in fp16 and fp32
 
 @cache
 def kernels() -> ctypes.CDLL:
-    """All of sw/kernels as a shared library, compiled once per session."""
-    folder = Path(tempfile.mkdtemp(prefix="tdco-kernels-"))
-    library = folder / "libkernels.so"
-    includes = [f"-I{SW / 'runtime'}", f"-I{SW / 'port/host'}", f"-I{SW / 'kernels'}"]
-    flags = ["-std=c11", "-O2", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
-    sources = sorted(map(str, (SW / "kernels").glob("*.c")))
-    subprocess.run(["gcc", *flags, *includes, *sources, "-o", str(library)], check=True)
-    return ctypes.CDLL(str(library))
+    """All of sw/kernels as a shared library, compiled once."""
+    includes = [SW / folder for folder in ("runtime", "port/host", "kernels")]
+    flags = ("-std=c11", "-O2", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror")
+    return ctypes.CDLL(str(shared_library("kernels", sorted((SW / "kernels").glob("*.c")), flags, includes, {})))
 
 
 class Args(ctypes.Structure):
