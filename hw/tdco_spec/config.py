@@ -10,6 +10,14 @@ from dataclasses import asdict, dataclass
 KIB = 1024
 MIB = 1024 * KIB
 
+ICACHE_WAYS = 4
+"""Of every instruction cache."""
+_WHOLE_COSTS = (
+    "l2_latency_cycles", "private_port_latency_cycles", "peripheral_latency_cycles", "engine_latency_cycles",
+    "icache_line_bytes", "icache_l1_banks", "mul_cycles", "mulh_cycles", "div_cycles", "fp_cycles", "fp16_div_cycles",
+    "fp32_div_cycles",
+)  # fmt: skip
+
 
 class ConfigError(ValueError):
     """A configuration breaks a rule of the hardware; the message is the violated inequality."""
@@ -50,12 +58,20 @@ class HwConfig:
     """Taken from the end of L2 for the firmware; tensors live below."""
     dma_bytes_per_cycle: int = 8
     """Each way between L2 and L1 (measured on GVSoC's MCHAN)."""
-    dma_startup_cycles: int = 16
-    """From a DMA command to its first word (measured on GVSoC)."""
+    dma_startup_cycles: int = 3
+    """From the store that completes a command to its first word in L1 (measured on GVSoC's MCHAN)."""
+    dma_burst_bytes: int = 256
+    """At most; a row ends one too. No word of L1 belongs to two bursts, and after one out of L1 the DMA pauses a cycle
+    (read in GVSoC's MCHAN, and measured)."""
     l2_latency_cycles: int = 15
-    """Of a core's load from L2 (measured on GVSoC)."""
-    peripheral_latency_cycles: int = 4
-    """Of an access to a cluster peripheral: twice through GVSoC's cluster router of latency 2."""
+    """Of a core's load from L2; a line fetched from there takes one less, a load's own cycle (measured on GVSoC)."""
+    private_port_latency_cycles: int = 1
+    """Of an access to the event unit or the DMA, which hang on the core's own port (measured on GVSoC)."""
+    peripheral_latency_cycles: int = 3
+    """Of an access to what lies behind the cluster's router, of latency 2 (measured on GVSoC)."""
+    engine_latency_cycles: int = 4
+    """Of an access to the engine's registers: there too, and it answers with its clock edge (measured on our GVSoC
+    target)."""
     l3_startup_cycles: int = 40
     """HyperRAM access latency: our assumption, for a DMA of our own."""
     l3_cycles_per_byte: int = 2
@@ -70,17 +86,27 @@ class HwConfig:
     icache_l0_controller_bytes: int = 2 * KIB
     icache_l1_bytes: int = 4 * KIB
     """Shared instruction cache, 4 ways."""
+    icache_l1_banks: int = 2
+    """Of the shared cache, lines interleaved, each with one refill under way at a time."""
     icache_line_bytes: int = 16
     icache_refill_cycles: int = 2
-    """Of an L0 line from the shared cache; a miss there costs l2_latency_cycles more."""
-    mul_cycles: int = 3
-    """Costs of an instruction, this one and the next three measured on GVSoC's ri5cy; everything else takes 1."""
-    div_cycles: int = 5
-    """Division and remainder of integers."""
+    """Added by each of the two caches that must bring a line in."""
+    mul_cycles: int = 2
+    """Low half of a product. This and the next six were measured on GVSoC's ri5cy; what is not named takes 1."""
+    mul_use_cycles: int = 1
+    """Added when the instruction after such a multiplication uses its result."""
+    mulh_cycles: int = 5
+    """High half of a product."""
+    div_cycles: int = 3
+    """Division and remainder of integers, and as many more as the divisor's magnitude has leading zeros. One less by a
+    negative divisor, 1 by zero (read in GVSoC's ri5cy)."""
     fp_cycles: int = 1
-    """Every other fp16 and fp32 instruction, fused multiply-add included."""
-    fp_div_cycles: int = 14
-    """Division and square root of fp16 and fp32."""
+    """Every other fp16 and fp32 instruction, fused multiply-add included. Each core has a unit of its own, our choice:
+    GVSoC's pulp-open shares four, and one divider, among all cores."""
+    fp16_div_cycles: int = 10
+    """Division and square root of fp16."""
+    fp32_div_cycles: int = 14
+    """Division and square root of fp32."""
     load_use_cycles: int = 1
     """Added when the instruction after a load uses its result (read in GVSoC's ri5cy)."""
     branch_taken_cycles: int = 2
@@ -91,7 +117,7 @@ class HwConfig:
     """As TrainDeeploy's platform (arXiv 2603.09511); turns cycles into updates per second."""
 
     def __post_init__(self) -> None:
-        at_least_one = ("rows", "cols", "queue_jobs", "cores", "tcdm_max_wait_cycles")
+        at_least_one = ("rows", "cols", "queue_jobs", "cores", "tcdm_max_wait_cycles", *_WHOLE_COSTS)
         for field, least in (*((name, 1) for name in at_least_one), ("pipe", 0)):
             if getattr(self, field) < least:
                 raise ConfigError(f"{self.name}: {field} must be >= {least}, not {getattr(self, field)}")
@@ -112,11 +138,34 @@ class HwConfig:
             self.dma_bytes_per_cycle > 0 and self.dma_bytes_per_cycle % 4 == 0,
             f"dma_bytes_per_cycle = {self.dma_bytes_per_cycle}",
         )
-        self._require(
-            "l1_reserved_bytes < l1_bytes",
-            self.l1_reserved_bytes < self.l1_bytes,
-            f"{self.l1_reserved_bytes} >= {self.l1_bytes}",
-        )
+        self._require_memories()
+
+    def _require_memories(self) -> None:
+        for field, unit, what in (
+            ("l1_bytes", 4 * self.l1_banks, "4 * l1_banks (whole words in every bank)"),
+            ("l1_reserved_bytes", 4, "4 (whole words)"),
+            ("l2_bytes", 4, "4 (whole words)"),
+            ("l2_reserved_bytes", 4, "4 (whole words)"),
+            ("l3_bytes", 4, "4 (whole words)"),
+            ("dma_burst_bytes", 4, "4 (whole words)"),
+        ):
+            size = getattr(self, field)
+            self._require(f"{field} a multiple of {what}", size >= 0 and size % unit == 0, f"{field} = {size}")
+        self._require("dma_burst_bytes > 0", self.dma_burst_bytes > 0, f"dma_burst_bytes = {self.dma_burst_bytes}")
+        for level in ("l1", "l2"):
+            reserved, size = getattr(self, f"{level}_reserved_bytes"), getattr(self, f"{level}_bytes")
+            self._require(f"{level}_reserved_bytes < {level}_bytes", reserved < size, f"{reserved} >= {size}")
+        for field, banks in (
+            ("icache_l0_bytes", 1),
+            ("icache_l0_controller_bytes", 1),
+            ("icache_l1_bytes", self.icache_l1_banks),
+        ):
+            sets = getattr(self, field) / (self.icache_line_bytes * ICACHE_WAYS * banks)
+            self._require(
+                f"{field} / (icache_line_bytes * {ICACHE_WAYS} ways * banks), its sets, a power of two",
+                sets >= 1 and sets == int(sets) and int(sets) & (int(sets) - 1) == 0,
+                f"{field} = {getattr(self, field)}",
+            )
 
     def _require(self, rule: str, holds: bool, values: str) -> None:
         if not holds:

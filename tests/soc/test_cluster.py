@@ -17,7 +17,7 @@ PIPELINE = {
     "division": ("li t2, 3\n div t0, t1, t2", 1 + CFG.div_cycles),
     "fp32 addition and fma": ("fadd.s t0, t1, t2\n fmadd.s t0, t1, t2, t0", 2 * CFG.fp_cycles),
     "fp16 addition": ("fadd.h t0, t1, t2", CFG.fp_cycles),
-    "fp32 square root": ("li t1, 0\n fsqrt.s t0, t1", 1 + CFG.fp_div_cycles),
+    "fp32 square root": ("li t1, 0\n fsqrt.s t0, t1", 1 + CFG.fp32_div_cycles),
     "load, unrelated, use": ("lw t0, 0(%2)\n li t1, 1\n add t2, t0, t1", 3),
     "load and use": ("lw t0, 0(%2)\n add t2, t0, t0", 2 + CFG.load_use_cycles),
     "store": ("sw t0, 0(%2)", 1),
@@ -224,12 +224,12 @@ def test_barrier_of_workers_in_step(tmp_path: Path) -> None:
     stop, why, result = run(BARRIER, tmp_path)
     assert stop.exit_code == 0, why
     # who completes the barrier finds the event there and does not sleep: writing the mask, arriving, one addition
-    awake = 2 * CFG.peripheral_latency_cycles + 1
+    awake = 2 * CFG.private_port_latency_cycles + 1
     # the others wake when it has arrived
-    asleep = CFG.peripheral_latency_cycles + 1 + CFG.event_wakeup_cycles
+    asleep = CFG.private_port_latency_cycles + 1 + CFG.event_wakeup_cycles
     assert awake in result[:8]
     # who completed the barrier before left it earlier by what the others took to wake up
-    ahead = 1 + CFG.event_wakeup_cycles - CFG.peripheral_latency_cycles
+    ahead = 1 + CFG.event_wakeup_cycles - CFG.private_port_latency_cycles
     assert all(cycles == awake or asleep <= cycles <= asleep + ahead for cycles in result[:8]), str(result[:8])
 
 

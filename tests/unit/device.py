@@ -110,7 +110,9 @@ def toy_ops() -> Iterator[None]:
 
 def small(cfg: HwConfig, l1_bytes: int, l2_bytes: int = 1 << 19) -> HwConfig:
     """``cfg`` with ``l1_bytes`` of L1 and ``l2_bytes`` of L2 for tensors."""
-    return replace(cfg, l1_bytes=64 + l1_bytes, l1_reserved_bytes=64, l2_bytes=l2_bytes, l2_reserved_bytes=0)
+    row_bytes = 4 * cfg.l1_banks  # L1 has whole rows of banks; what is too much of the last one is reserved
+    whole = (l1_bytes // row_bytes + 2) * row_bytes
+    return replace(cfg, l1_bytes=whole, l1_reserved_bytes=whole - l1_bytes, l2_bytes=l2_bytes, l2_reserved_bytes=0)
 
 
 @dataclass(frozen=True)

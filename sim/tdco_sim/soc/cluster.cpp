@@ -14,13 +14,21 @@ uint32_t extra_cycles(Class cost, bool taken)
     case Class::mul: return TDCO_MUL_CYCLES - 1;
     case Class::div: return TDCO_DIV_CYCLES - 1;
     case Class::fp: return TDCO_FP_CYCLES - 1;
-    case Class::fp_div: return TDCO_FP_DIV_CYCLES - 1;
+    case Class::fp_div: return TDCO_FP32_DIV_CYCLES - 1;
     case Class::jump: return TDCO_JUMP_CYCLES;
     default: return taken ? TDCO_BRANCH_TAKEN_CYCLES : 0;
     }
 }
 
 bool within(uint32_t addr, uint32_t base, uint32_t size) { return addr - base < size; }
+
+uint32_t peripheral_cycles(uint32_t addr)
+{
+    if (within(addr, TDCO_EVENT_UNIT_BASE, TDCO_EVENT_UNIT_SIZE) || within(addr, TDCO_DMA_BASE, TDCO_DMA_SIZE))
+        return TDCO_PRIVATE_PORT_LATENCY_CYCLES;
+    return within(addr, TDCO_ENGINE_BASE, TDCO_ENGINE_SIZE) ? TDCO_ENGINE_LATENCY_CYCLES
+                                                            : TDCO_PERIPHERAL_LATENCY_CYCLES;
+}
 
 } // namespace
 
@@ -189,8 +197,9 @@ void Cluster::access_peripheral(uint32_t index, uint32_t pc)
     Hart &hart = harts[index];
     const MemoryAccess &m = hart.core.access;
     uint32_t value = 0;
-    hart.ready_at = now + TDCO_PERIPHERAL_LATENCY_CYCLES;
-    hart.cycles.remote += TDCO_PERIPHERAL_LATENCY_CYCLES - 1;
+    const uint32_t latency = peripheral_cycles(m.addr);
+    hart.ready_at = now + latency;
+    hart.cycles.remote += latency - 1;
     if (within(m.addr, TDCO_EVENT_UNIT_BASE, TDCO_EVENT_UNIT_SIZE)) {
         const uint32_t offset = m.addr - TDCO_EVENT_UNIT_BASE;
         bool sleeps = false;
