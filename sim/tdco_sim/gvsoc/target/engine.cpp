@@ -1,19 +1,13 @@
 // The GEMM engine: a device (the cycle model or the Verilated circuit), clocked with the cluster while it has work.
-// A request of its port goes to the banks as single words; the grant is withheld for the largest latency GVSoC answers
-// with.
-#include <algorithm>
-#include <cstring>
-
 #include <vp/itf/io.hpp>
 #include <vp/itf/wire.hpp>
 #include <vp/vp.hpp>
 
-#include "device.hpp"
+#include "clocked.hpp"
 
 namespace {
 
 constexpr int64_t LOOK_CYCLES = 32; // between two looks at STATUS, to find out that the engine is idle
-constexpr uint32_t POISON = 0x7D037D03; // signalling NaNs, in every word that was not asked for
 
 class Engine : public vp::Component {
   public:
@@ -26,12 +20,10 @@ class Engine : public vp::Component {
         traces.new_trace("trace", &trace, vp::DEBUG);
         l1_base = uint32_t(get_js_config()->get_uint("l1_base"));
         l1_bytes = uint32_t(get_js_config()->get_uint("l1_bytes"));
-        std::fill_n(nothing, TDCO_PORT_WORDS, POISON);
-        device->reset();
     }
 
   private:
-    std::unique_ptr<tdco::Device> device = tdco::make_device();
+    tdco::ClockedEngine engine;
     vp::IoSlave input;
     vp::IoMaster memory;
     vp::WireMaster<bool> event;
@@ -39,19 +31,17 @@ class Engine : public vp::Component {
     vp::Trace trace;
     uint32_t l1_base, l1_bytes;
     vp::IoReq *access = nullptr; // of a core that waits for its answer
-    bool requested = false;      // the request that is up went to the banks; they have done it at grant_cycle
-    int64_t grant_cycle = 0, look_cycle = 0;
-    uint32_t words[TDCO_PORT_WORDS], nothing[TDCO_PORT_WORDS];
+    int64_t look_cycle = 0;      // of the next look at STATUS; 0 while the engine is idle
 
     static vp::IoReqStatus register_request(vp::Block *self, vp::IoReq *req)
     {
-        Engine *const engine = static_cast<Engine *>(self);
-        if (engine->access || req->get_size() != 4)
+        Engine *const block = static_cast<Engine *>(self);
+        if (block->access || req->get_size() != 4)
             return vp::IO_REQ_INVALID;
-        engine->access = req;
-        engine->look_cycle = engine->clock.get_cycles() + LOOK_CYCLES;
-        if (!engine->tick.is_enqueued())
-            engine->event_enqueue(&engine->tick, 1);
+        block->access = req;
+        block->look_cycle = block->clock.get_cycles() + LOOK_CYCLES;
+        if (!block->tick.is_enqueued())
+            block->event_enqueue(&block->tick, 1);
         return vp::IO_REQ_PENDING;
     }
 
@@ -69,24 +59,15 @@ class Engine : public vp::Component {
             if (taken.write)
                 std::memcpy(&taken.data, access->get_data(), 4);
         }
-        const tdco::Request request = device->settle(taken, false);
-        if (request.valid && !requested) {
-            requested = true;
-            grant_cycle = now + access_banks(request);
-        }
-        requested = requested && request.valid;
-        const bool granted = requested && now >= grant_cycle;
-        if (granted)
-            device->settle(taken, true);
-        requested = requested && !granted;
-        const bool raised = device->event;
-        device->edge(granted ? words : nothing);
+        engine.cycle(now, taken, [this](uint32_t addr, uint8_t *bytes, uint32_t count, bool write) {
+            return access_word(addr, bytes, count, write);
+        });
         if (access)
             answer(*access, taken);
-        if (raised)
+        if (engine.event)
             event.sync(true);
         if (looks)
-            look_cycle = device->read_data == 0 && !raised ? 0 : now + LOOK_CYCLES;
+            look_cycle = engine.read_data == 0 && !engine.event ? 0 : now + LOOK_CYCLES;
         if ((look_cycle || access) && !tick.is_enqueued())
             event_enqueue(&tick, 1);
     }
@@ -95,38 +76,21 @@ class Engine : public vp::Component {
     {
         access = nullptr;
         if (!taken.write)
-            std::memcpy(core.get_data(), &device->read_data, 4);
+            std::memcpy(core.get_data(), &engine.read_data, 4);
         core.get_resp_port()->resp(&core);
     }
 
-    // Cycles until every bank has done its part of `request`; the words of a read are in `words` then.
-    int64_t access_banks(const tdco::Request &request)
+    int64_t access_word(uint32_t addr, uint8_t *bytes, uint32_t count, bool write)
     {
-        int64_t latency = 0;
-        std::fill_n(words, TDCO_PORT_WORDS, POISON);
-        for (uint32_t i = 0; i < TDCO_PORT_WORDS; i++) {
-            uint8_t enable = request.enable[i];
-            if (!enable)
-                continue;
-            const uint32_t addr = request.addr + 4 * i;
-            uint8_t bytes[4];
-            std::memcpy(bytes, &request.data[i], 4);
-            // a word's bytes lie together: one access, of those meant when writing, of the whole word when reading
-            const int first = request.write ? __builtin_ctz(enable) : 0;
-            const int count = request.write ? 32 - __builtin_clz(uint32_t(enable)) - first : 4;
-            vp::IoReq word;
-            word.init();
-            word.set_addr(addr - l1_base + uint32_t(first));
-            word.set_size(uint64_t(count));
-            word.set_data(bytes + first);
-            word.set_is_write(request.write);
-            if (addr < l1_base || addr - l1_base >= l1_bytes || memory.req(&word) != vp::IO_REQ_OK)
-                trace.fatal("the engine accesses 0x%x, outside L1\n", addr);
-            latency = std::max(latency, int64_t(word.get_latency()));
-            if (!request.write)
-                std::memcpy(&words[i], bytes, 4);
-        }
-        return latency;
+        vp::IoReq word;
+        word.init();
+        word.set_addr(addr - l1_base);
+        word.set_size(count);
+        word.set_data(bytes);
+        word.set_is_write(write);
+        if (addr < l1_base || addr - l1_base >= l1_bytes || memory.req(&word) != vp::IO_REQ_OK)
+            trace.fatal("the engine accesses 0x%x, outside L1\n", addr);
+        return int64_t(word.get_latency());
     }
 };
 
