@@ -16,6 +16,7 @@ from tdco_spec.emit import c_header
 
 from .codegen_c import generate_c
 from .errors import TdcoError
+from .footprint import footprint, lives
 from .ir import DTYPES, Graph
 from .layout import Layout, is_view
 from .ops import get_op
@@ -73,6 +74,7 @@ def _write_files(
     dumps: Mapping[str, str],
 ) -> dict[str, Any]:
     c_text = generate_c(graph, schedule, plan, cfg)
+    memory = lives(graph, layout, plan)
     document = {
         "format": FORMAT,
         "name": graph.name,
@@ -86,12 +88,14 @@ def _write_files(
         "image": IMAGE,
         "nodes": _nodes(graph),
         "stats": _stats(graph, schedule, plan, c_text),
+        "memory": footprint(graph, memory),
         "train": dict(meta),
     }
     texts = {
         "program.c": c_text,
         "tdco_hw.h": c_header(cfg),
         "program.json": json.dumps(document, indent=1) + "\n",
+        "memory.json": json.dumps([asdict(life) for life in memory]) + "\n",
         "dump/schedule.txt": schedule_text(graph, schedule),
         "dump/memory.txt": memory_text(plan, cfg),
         **{f"dump/{name}": text for name, text in dumps.items()},
