@@ -25,7 +25,15 @@ from .ir import Graph, prune, verify
 from .layout import assign_layout
 from .memory import plan
 from .onnx_training import import_training, is_training_graph, step_graph
-from .passes import eliminate_common, fold_constants, fuse_bias, merge_slices, sink_transposes, store_as_read
+from .passes import (
+    eliminate_common,
+    fold_constants,
+    fuse_bias,
+    fuse_relu,
+    merge_slices,
+    sink_transposes,
+    store_as_read,
+)
 from .reference import adapter_start, graph_steps, torch_steps
 from .strategies import Training, from_document, prepare, resolve
 from .tile import choose_tiling
@@ -44,8 +52,8 @@ FORWARD_PASSES: tuple[Callable[[Graph], Graph], ...] = (
 )
 """On the imported model, before it is differentiated."""
 
-STEP_PASSES: tuple[Callable[[Graph], Graph], ...] = (fold_constants, merge_slices, eliminate_common, prune)
-"""On the whole step: only now is it known which weights are frozen and may be folded."""
+STEP_PASSES: tuple[Callable[[Graph], Graph], ...] = (fold_constants, merge_slices, eliminate_common, fuse_relu, prune)
+"""On the whole step: only now is it known which weights are frozen and may be folded, and who reads what."""
 
 MODEL_PT2, MODEL_ONNX = "model.pt2", "model.onnx"
 GIVEN = "as given"

@@ -19,7 +19,7 @@ from tdco.pipeline import compile_model, reference_steps
 from tdco.reference import UpdateError, compare_updates
 from tdco_sim import golden, host, tensors
 from tdco_sim.result import RunResult
-from tdco_spec import get_config
+from tdco_spec import JOB_FLAGS, get_config
 
 CFG = get_config("rm_12x4")
 MODELS = Path(__file__).parent / "models.py"
@@ -194,6 +194,16 @@ def test_all_parameters_of_cct2(tmp_path: Path, batch: int) -> None:
     error = update_error(out, inputs, result)
     assert error.max_rel_error <= 0.02 and error.cosine >= 0.999
     assert all(tensor.within(0.10) for tensor in error.tensors), error.tensors
+
+
+def test_the_engine_rectifies(lp: Path) -> None:
+    """CCT-2's two ReLUs are bits of their convolutions' last jobs, and no kernels."""
+    text = (lp / "program.c").read_text()
+    flags = [int(found, 16) for found in re.findall(r", 0x([0-9A-F]{2})}", text)]
+    rectifying = re.findall(r" gemm  .* relu(?:  after .*)?$", (lp / "dump/schedule.txt").read_text(), re.MULTILINE)
+    assert len(flags) == document(lp)["stats"]["gemm_jobs"]
+    assert sum(bool(f & JOB_FLAGS["RELU"]) for f in flags) == len(rectifying) > 2
+    assert "tdco_relu" not in text
 
 
 def test_compiling_twice_gives_the_same_bytes(ft2: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import permutations
 from math import sqrt
 from zlib import crc32
@@ -188,6 +189,19 @@ def test_bits_do_not_depend_on_tiles_cores_or_layout(op: OpDef, sample: Sample) 
         layouts = [] if domain.dense else [random_layout(t, rng) for t in (*types, *out_types)]
         tiled = run_node(node, inputs, types, out_types, sizes, cores=int(rng.integers(1, 9)), layouts=layouts)
         assert_same_bits(untiled, tiled, f"tiles {sizes}, layouts {layouts}")
+
+
+@pytest.mark.parametrize(("op", "sample"), [c for c in DEVICE_CASES if c.values[1].attrs.get("relu")])
+def test_only_complete_sums_are_rectified(op: OpDef, sample: Sample) -> None:
+    """The bits are those of the product without ``relu``, rectified: whatever the tiles, no sum is cut at zero."""
+    node, types, out_types = node_of(op, sample)
+    rng = seeded(op, sample)
+    inputs = stored(sample_arrays(sample, rng), types)
+    plain = replace(node, attrs={k: v for k, v in node.attrs.items() if k != "relu"})
+    (want,) = run_node(plain, inputs, types, out_types)
+    assert op.domain and (want < 0).any()
+    for sizes in ({}, random_sizes(op.domain(node, types, out_types), rng)):
+        assert_same_bits([np.maximum(want, 0) + np.float16(0)], run_node(node, inputs, types, out_types, sizes), "relu")
 
 
 def random_sizes(domain: Domain, rng: np.random.Generator, most_tiles: int = 60) -> dict[str, int]:

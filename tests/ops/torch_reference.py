@@ -13,16 +13,18 @@ Tensors = Sequence[Any]
 Attrs = Any
 
 
+def rectified(z: torch.Tensor, attrs: Attrs) -> Tensors:
+    return [F.relu(z) if attrs.get("relu") else z]
+
+
 def conv(inputs: Tensors, attrs: Attrs) -> Tensors:
     """NHWC and HWIO, as the device keeps them."""
     x, w, bias = [*inputs, None][:3]
     top, left, bottom, right = attrs["pads"]
     padded = F.pad(x.permute(0, 3, 1, 2), (left, right, top, bottom))
-    return [
-        F.conv2d(
-            padded, w.permute(3, 2, 0, 1).contiguous(), bias, attrs["strides"], groups=attrs.get("group", 1)
-        ).permute(0, 2, 3, 1)
-    ]
+    filters = w.permute(3, 2, 0, 1).contiguous()
+    z = F.conv2d(padded, filters, bias, attrs["strides"], groups=attrs.get("group", 1))
+    return rectified(z.permute(0, 2, 3, 1), attrs)
 
 
 def reduce(function: Callable[..., torch.Tensor]) -> Callable[[Tensors, Attrs], Tensors]:
@@ -94,10 +96,10 @@ TORCH: dict[str, Callable[[Tensors, Attrs], Tensors]] = {
     "DepthwiseConv": depthwise_conv,
     "Expand": lambda i, a: [i[0].expand(a["shape"])],
     "Gelu": lambda i, a: [F.gelu(i[0])],
-    "Gemm": lambda i, a: [i[0] @ i[1] + i[2]],
+    "Gemm": lambda i, a: rectified(i[0] @ i[1] + i[2], a),
     "LayerNormalization": layer_norm,
     "MSELoss": lambda i, a: [F.mse_loss(i[0], i[1]).reshape(1)],
-    "MatMul": lambda i, a: [i[0] @ i[1]],
+    "MatMul": lambda i, a: rectified(i[0] @ i[1], a),
     "MaxPool": max_pool,
     "Mul": lambda i, a: [i[0] * i[1]],
     "ReduceMean": reduce(torch.mean),

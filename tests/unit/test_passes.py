@@ -6,10 +6,19 @@ from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
+from tdco.autodiff import training_graph
 from tdco.ir import Builder, Graph, TensorType, evaluate, verify
-from tdco.passes import eliminate_common, fold_constants, fuse_bias, merge_slices, sink_transposes, store_as_read
+from tdco.passes import (
+    eliminate_common,
+    fold_constants,
+    fuse_bias,
+    fuse_relu,
+    merge_slices,
+    sink_transposes,
+    store_as_read,
+)
 
-from ..flow.models import cct2
+from ..flow.models import cct2, own
 
 RNG = np.random.default_rng(0)
 
@@ -82,6 +91,41 @@ def test_a_residual_is_no_bias() -> None:
     x, w = b.input("x", TensorType((4, 4))), b.constant("w", RNG.normal(size=(4, 4)))
     b.outputs = [b.add1("Add", [b.add1("MatMul", [x, w]), x])]
     assert count(same(b.graph(), fuse_bias)) == {"MatMul": 1, "Add": 1}
+
+
+def test_a_relu_goes_into_its_product() -> None:
+    b = Builder()
+    x, w = b.input("x", TensorType((1, 4, 4, 3))), b.constant("w", RNG.normal(size=(3, 3, 3, 5)))
+    conv = b.add1("Relu", [b.add1("Conv", [x, w], {"strides": (1, 1), "pads": (1, 1, 1, 1)})])
+    rows = b.add1("Reshape", [conv], {"shape": (16, 5)})
+    v, bias = b.constant("v", RNG.normal(size=(5, 6))), b.constant("bias", RNG.normal(size=6))
+    product = b.add1("Relu", [b.add1("MatMul", [rows, v])])
+    b.outputs = [b.add1("Relu", [b.add1("Gemm", [rows, v, bias])], name="y"), b.add1("Softmax", [product])]
+    after = same(b.graph(), fuse_relu)
+    assert count(after) == {"Conv": 1, "Reshape": 1, "MatMul": 1, "Gemm": 1, "Softmax": 1}
+    assert [n.attrs.get("relu") for n in after.nodes if n.op in ("Conv", "MatMul", "Gemm")] == [1, 1, 1]
+
+
+def test_a_product_with_other_readers_keeps_its_relu() -> None:
+    b = Builder()
+    x, w = b.input("x", TensorType((4, 4))), b.constant("w", RNG.normal(size=(4, 4)))
+    read, shown = b.add1("MatMul", [x, w]), b.add1("MatMul", [w, x], name="shown")
+    total = b.add1("Add", [b.add1("Relu", [read]), b.add1("Add", [read, b.add1("Relu", [shown])])], name="total")
+    b.outputs = [b.add1("Relu", [total], name="y"), shown]
+    assert count(same(b.graph(), fuse_relu)) == {"MatMul": 2, "Relu": 3, "Add": 2}
+
+
+def test_the_mask_of_a_fused_relu_is_read_from_its_output() -> None:
+    _, forward = own("mlp")
+    step = training_graph(forward, ["0.weight", "0.bias"])
+    fused = verify(fuse_relu(step))
+    feeds = {"input": RNG.normal(size=(4, 64)), "label": np.array([3, 1, 4, 1], np.int32)}
+    want, got = evaluate(step, feeds, np.float64), evaluate(fused, feeds, np.float64)
+    for name in (*step.outputs, *step.updates.values()):
+        np.testing.assert_array_equal(got[name], want[name])
+    (mask,) = (n for n in fused.nodes if n.op == "ReluGrad")
+    (product,) = (n for n in fused.nodes if n.attrs.get("relu"))
+    assert mask.inputs[1] == product.outputs[0] and not count(fused)["Relu"]
 
 
 def test_equal_nodes_become_one_and_equal_weights_stay_two() -> None:

@@ -1,4 +1,5 @@
-"""Conv: Z[B,H',W',Cout] = X[B,H,W,Cin] * W[kh,kw,Cin/g,Cout] + bias[Cout] in g groups, channels last.
+"""Conv: Z[B,H',W',Cout] = X[B,H,W,Cin] * W[kh,kw,Cin/g,Cout] + bias[Cout] in g groups, channels last, rectified on
+request.
 
 Inputs of many channels are multiplied where they lie, a job per tap of the filter (``by_taps``). Otherwise a tile's
 windows become the rows of a matrix in scratch memory (im2col), which the engine multiplies with the filters read as a
@@ -21,13 +22,14 @@ from ..program import GemmJob, KernelCall, Ref
 from . import OpDef, Sample
 from ._elementwise import require_inputs
 from .matmul import ELEMENT_BYTES, at, product_jobs, require_f16
+from .relu import rectified, unrectified
 
 LEAST_TAP_CHANNELS = 16
 """Of an input that is convolved tap by tap: with fewer, K does not fill the engine's passes and port."""
 
 
 def infer(types: Sequence[Any], attrs: Attrs) -> tuple[TensorType, ...]:
-    """attrs: strides (y, x), pads (top, left, bottom, right), and where given group and dilations (1, 1)."""
+    """attrs: strides (y, x), pads (top, left, bottom, right), and where given group, dilations (1, 1) and relu."""
     require_inputs(types[:2], "X", "W")
     x, w, *rest = types
     bias = rest[0] if rest else None
@@ -71,7 +73,7 @@ def evaluate(inputs: Sequence[Any], attrs: Attrs) -> tuple[np.ndarray, ...]:
     groups = attrs.get("group", 1)
     parts = zip(np.split(windows, groups, axis=3), np.split(w, groups, axis=3), strict=True)
     z = np.concatenate([np.tensordot(part, own, axes=([4, 5, 3], [0, 1, 2])) for part, own in parts], axis=-1)
-    return (z + rest[0] if rest and rest[0] is not None else z,)
+    return (rectified(z + rest[0] if rest and rest[0] is not None else z, attrs),)
 
 
 def grad(b: Builder, node: Node, dys: Sequence[str | None], wanted: Sequence[bool]) -> Sequence[str | None]:
@@ -81,6 +83,7 @@ def grad(b: Builder, node: Node, dys: Sequence[str | None], wanted: Sequence[boo
         return (None,) * len(node.inputs)
     x, w, *bias = node.inputs
     dx = dw = None
+    dy = unrectified(b, node, dy)
     if wanted[0]:
         attrs = {**node.attrs, "size": b.type(x).shape[1:3]}
         dx = b.add1(f"{node.op}InputGrad", [dy, w], attrs, f"{x}.grad", node.source)
@@ -120,43 +123,62 @@ def domain(node: Node, inputs: Sequence[Any], outputs: Sequence[TensorType]) -> 
 def by_taps(node: Node, x: tuple[int, ...], w: tuple[int, ...], z: tuple[int, ...]) -> bool:
     """Whether inputs are multiplied where they lie, a job per row of outputs and tap of the filter, without windows.
 
-    It takes enough channels for K to fill the engine, and a tap that no output lacks.
+    It takes enough channels for K to fill the engine, and for every output's sum a first and another last row of the
+    filter, and in both a column that no output lacks.
     """
-    (sy, sx), (kh, kw) = node.attrs["strides"], w[:2]
-    common = (z[1] - 1) * sy < x[1] and (z[2] - 1) * sx < x[2]
-    return common and node.attrs.get("group", 1) == 1 and x[3] >= LEAST_TAP_CHANNELS and kh * kw > 1
+    (kh, kw), sx = w[:2], node.attrs["strides"][1]
+    across = (z[2] - 1) * sx < x[2]
+    down = all(last - first >= (kw > 1) for first, last in (_filter_rows(node, oy, kh, x[1]) for oy in range(z[1])))
+    return across and down and node.attrs.get("group", 1) == 1 and x[3] >= LEAST_TAP_CHANNELS and kh * kw > 1
+
+
+def _filter_rows(node: Node, oy: int, kh: int, height: int) -> tuple[int, int]:
+    """The first and the last row of the filter that reach row ``oy`` of the outputs; the others meet padding alone."""
+    above = node.attrs["pads"][0] - oy * node.attrs["strides"][0]
+    return max(0, above), min(kh, height + above) - 1
 
 
 def tap_jobs(node: Node, tile: Tile) -> Iterator[GemmJob]:
-    """The jobs of a tile by taps: the filter's rows in their order, in each the column first that no output lacks. What
-    would multiply padding is left out, so a row of outputs starts with the first row of the filter that reaches it."""
+    """The jobs of a tile by taps: the filter's rows in their order, and their columns from the one on that no output
+    lacks. What would multiply padding is left out, so a row of outputs is begun by the first row of the filter that
+    reaches it; in the last one that column comes last, and rectifies."""
     x, w, *rest = tile.inputs
     (z,) = tile.outputs
     assert x and w and z
     left, start = node.attrs["pads"][1], rest[0] if rest else None
     columns = [*range(left, w.shape[1]), *range(left)]
-    for ky, kx in product(range(w.start[0], w.start[0] + w.shape[0]), columns):
-        for begins, span in _spans(node, x, z, ky, kx):
-            yield from _row_jobs(node, x, w, z, (ky, kx), span, start, begins and kx == left)
+    for ky in range(w.start[0], w.start[0] + w.shape[0]):
+        runs = _runs(node, x, z, ky, w.full[0])
+        for step, (begins, ends, rows) in product(range(w.shape[1]), runs):
+            kx = columns[(step + ends) % w.shape[1]]
+            first, relu = begins and kx == left, ends and kx == left and bool(node.attrs.get("relu"))
+            for span in _spans(node, x, z, rows, kx):
+                yield from _row_jobs(node, x, w, z, (ky, kx), span, start, first, relu)
+
+
+def _runs(node: Node, x: Operand, z: Operand, ky: int, kh: int) -> list[tuple[bool, bool, range]]:
+    """The rows of outputs in the tile that row ``ky`` of the filter reaches, in runs: whether it is the first that
+    reaches them, and the last."""
+    reach = {oy: _filter_rows(node, oy, kh, x.full[1]) for oy in range(z.start[1], z.start[1] + z.shape[1])}
+    rows = [oy for oy, (first, last) in reach.items() if first <= ky <= last]
+    runs = [(key, list(run)) for key, run in groupby(rows, lambda oy: (ky == reach[oy][0], ky == reach[oy][1]))]
+    return [(*key, range(run[0], run[-1] + 1)) for key, run in runs]
 
 
 Span = tuple[int, int, int, int, int]
 """(image, first row, rows, first column, columns) of outputs."""
 
 
-def _spans(node: Node, x: Operand, z: Operand, ky: int, kx: int) -> Iterator[tuple[bool, Span]]:
-    """The outputs that a tap reaches, in pieces for a job each, and whether no row of the filter above reaches them."""
-    (sy, sx), (top, left, _, _) = node.attrs["strides"], node.attrs["pads"]
+def _spans(node: Node, x: Operand, z: Operand, rows: range, kx: int) -> Iterator[Span]:
+    """The outputs of ``rows`` that column ``kx`` of the filter reaches, in pieces for a job each."""
+    (sy, sx), left = node.attrs["strides"], node.attrs["pads"][1]
     first = max(z.start[2], -((kx - left) // sx))
     end = min(z.start[2] + z.shape[2], (x.full[2] - 1 + left - kx) // sx + 1)
-    rows = range(z.start[1], z.start[1] + z.shape[1])
-    reached = [oy for oy in rows if 0 <= oy * sy + ky - top < x.full[1] and first < end]
     goes_on = first == 0 and end == z.full[2] == z.shape[2] and sy * x.shape[2] == sx * z.shape[2]
-    for b in range(z.start[0], z.start[0] + z.shape[0]):
-        for begins, run in groupby(reached, lambda oy: ky == max(0, top - oy * sy)):
-            of_run = list(run)
-            pieces = [(of_run[0], len(of_run))] if goes_on else [(oy, 1) for oy in of_run]
-            yield from ((begins, (b, oy, count, first, end - first)) for oy, count in pieces)
+    pieces = [(rows[0], len(rows))] if goes_on else [(oy, 1) for oy in rows]
+    if first < end:
+        for b, (oy, count) in product(range(z.start[0], z.start[0] + z.shape[0]), pieces):
+            yield b, oy, count, first, end - first
 
 
 def _row_jobs(
@@ -168,6 +190,7 @@ def _row_jobs(
     span: Span,
     start: Operand | None,
     first: bool,
+    relu: bool,
 ) -> Iterator[GemmJob]:
     (sy, sx), (top, left, _, _) = node.attrs["strides"], node.attrs["pads"]
     (ky, kx), (b, row, rows, column, columns), (cin, cout) = tap, span, w.shape[2:]
@@ -178,7 +201,7 @@ def _row_jobs(
     pixels = matrix(x.ref, pixel * cin, (rows * columns, cin), (sx * cin, 1))
     filters = matrix(w.ref, own, (cin, cout), (cout, 1))
     target = matrix(z.ref, result * cout, (rows * columns, cout), (cout, 1))
-    yield from product_jobs(pixels, filters, target, start, first)
+    yield from product_jobs(pixels, filters, target, start, first, relu)
 
 
 def lower(node: Node, tile: Tile) -> Sequence[GemmJob | KernelCall]:
@@ -195,15 +218,18 @@ def lower(node: Node, tile: Tile) -> Sequence[GemmJob | KernelCall]:
     above, before = x.start[1] - (z.start[1] * sy - top), x.start[2] - (z.start[2] * sx - left)
     ints = (*z.shape[:3], kh, kw, cin, x.shape[1], x.shape[2], sy, sx, above, before)
     windows = KernelCall("tdco_im2col_f16", (x.ref, tile.scratch), ints)
-    depth, bias = kh * kw * cin, rest[0] if rest else None
+    depth, bias, relu = kh * kw * cin, rest[0] if rest else None, bool(node.attrs.get("relu"))
     if groups > 1:
-        return [windows, *_group_jobs(tile.scratch, w, z, bias, groups)]
+        return [windows, *_group_jobs(tile.scratch, w, z, bias, groups, relu)]
     rows = matrix(tile.scratch, 0, (prod(z.shape[:3]), depth), (depth, 1))
     filters = matrix(w.ref, 0, (depth, cout), (cout, 1))
-    return [windows, *product_jobs(rows, filters, matrix(z.ref, 0, (rows.shape[0], cout), (cout, 1)), bias, True)]
+    target = matrix(z.ref, 0, (rows.shape[0], cout), (cout, 1))
+    return [windows, *product_jobs(rows, filters, target, bias, True, relu)]
 
 
-def _group_jobs(windows: Ref, w: Operand, z: Operand, bias: Operand | None, groups: int) -> Iterator[GemmJob]:
+def _group_jobs(
+    windows: Ref, w: Operand, z: Operand, bias: Operand | None, groups: int, relu: bool
+) -> Iterator[GemmJob]:
     """One job per group and tap of the filter: the inputs of a group lie in pieces among the others'."""
     kh, kw, cin, cout = w.shape
     pixels, own, line = prod(z.shape[:3]), cout // groups, kh * kw * cin * groups
@@ -211,7 +237,8 @@ def _group_jobs(windows: Ref, w: Operand, z: Operand, bias: Operand | None, grou
         rows = matrix(windows, (tap * groups + g) * cin, (pixels, cin), (line, 1))
         filters = matrix(w.ref, tap * cin * cout + g * own, (cin, own), (cout, 1))
         start = Operand(at(bias.ref, g * own), (0,), (own,), (1,), (own,), "f16") if bias else None
-        yield from product_jobs(rows, filters, matrix(z.ref, g * own, (pixels, own), (cout, 1)), start, tap == 0)
+        target = matrix(z.ref, g * own, (pixels, own), (cout, 1))
+        yield from product_jobs(rows, filters, target, start, tap == 0, relu and tap == kh * kw - 1)
 
 
 def matrix(ref: Ref, offset: int, shape: tuple[int, int], strides: tuple[int, int]) -> Operand:
@@ -224,10 +251,10 @@ def flop(inputs: Sequence[Any], outputs: Sequence[TensorType], attrs: Attrs) -> 
 
 
 def _sample(
-    x: tuple[int, ...], w: tuple[int, ...], bias: bool, strides: tuple[int, ...], pads: tuple[int, ...], group: int = 1
+    x: tuple[int, ...], w: tuple[int, ...], bias: bool, strides: tuple[int, ...], pads: tuple[int, ...], **attrs: int
 ) -> Sample:
     types = [TensorType(x), TensorType(w)] + [TensorType(w[3:])] * bias
-    return Sample(tuple(types), {"strides": strides, "pads": pads, **({"group": group} if group > 1 else {})})
+    return Sample(tuple(types), {"strides": strides, "pads": pads, **attrs})
 
 
 OPS = (
@@ -245,10 +272,16 @@ OPS = (
             _sample((1, 9, 5, 4), (5, 3, 4, 1), True, (3, 2), (4, 2, 0, 1)),
             _sample((2, 4, 3, 5), (1, 1, 5, 6), False, (1, 1), (0, 0, 0, 0)),
             _sample((1, 1, 1, 2), (3, 3, 2, 3), False, (1, 1), (1, 1, 1, 1)),
-            _sample((2, 5, 6, 4), (3, 3, 2, 6), True, (1, 2), (1, 1, 1, 1), 2),
-            _sample((1, 5, 4, 3), (2, 2, 1, 3), False, (2, 1), (0, 1, 1, 0), 3),
+            _sample((2, 5, 6, 4), (3, 3, 2, 6), True, (1, 2), (1, 1, 1, 1), group=2),
+            _sample((1, 5, 4, 3), (2, 2, 1, 3), False, (2, 1), (0, 1, 1, 0), group=3),
             _sample((1, 6, 5, 16), (3, 3, 16, 8), False, (1, 1), (1, 1, 1, 1)),
             _sample((2, 7, 6, 17), (3, 2, 17, 20), True, (2, 1), (1, 0, 1, 1)),
+            _sample((1, 8, 8, 3), (3, 3, 3, 5), True, (1, 1), (1, 1, 1, 1), relu=1),
+            _sample((1, 5, 4, 4), (2, 2, 2, 6), False, (2, 1), (0, 1, 1, 0), group=2, relu=1),
+            _sample((1, 6, 5, 16), (3, 3, 16, 8), True, (1, 1), (1, 1, 1, 1), relu=1),
+            _sample((2, 7, 6, 17), (4, 3, 17, 20), False, (2, 1), (2, 1, 1, 2), relu=1),
+            _sample((1, 7, 3, 16), (3, 1, 16, 4), False, (1, 1), (1, 0, 1, 0), relu=1),
+            _sample((1, 1, 5, 16), (3, 3, 16, 4), False, (1, 1), (1, 1, 1, 1), relu=1),
         ),
     ),
 )

@@ -1,4 +1,4 @@
-"""Gemm: Z[...,M,N] = X[...,M,K] . W[K,N] + bias[N], with any number of leading dimensions."""
+"""Gemm: Z[...,M,N] = X[...,M,K] . W[K,N] + bias[N], rectified on request, with any number of leading dimensions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from ..ir import Attrs, Builder, Node, TensorType
 from ..program import GemmJob, KernelCall
 from . import OpDef, Sample
 from ._elementwise import require_inputs
-from .matmul import flat, flop, product_domain, product_grads, product_jobs, require_f16
+from .matmul import flat, flop, product_domain, product_grads, product_jobs, rectifies, require_f16
+from .relu import rectified, unrectified
 
 
 def infer(types: Sequence[Any], attrs: Attrs) -> tuple[TensorType, ...]:
@@ -32,13 +33,14 @@ def infer(types: Sequence[Any], attrs: Attrs) -> tuple[TensorType, ...]:
 
 def evaluate(inputs: Sequence[Any], attrs: Attrs) -> tuple[np.ndarray, ...]:
     x, w, bias = inputs
-    return (np.matmul(x, w) + bias,)
+    return (rectified(np.matmul(x, w) + bias, attrs),)
 
 
 def grad(b: Builder, node: Node, dys: Sequence[str | None], wanted: Sequence[bool]) -> Sequence[str | None]:
     (dy,) = dys
     if dy is None:
         return (None, None, None)
+    dy = unrectified(b, node, dy)
     dx, dw = product_grads(b, node, dy, wanted)
     dbias = None
     if wanted[2]:  # a long sum of an activation's size: fp32
@@ -57,7 +59,7 @@ def lower(node: Node, tile: Tile) -> Sequence[GemmJob | KernelCall]:
     x, w, bias = tile.inputs
     (z,) = tile.outputs
     assert x and w and bias and z
-    return product_jobs(x, w, z, bias, tile.first)
+    return product_jobs(x, w, z, bias, tile.first, rectifies(node, tile))
 
 
 OPS = (
@@ -75,6 +77,7 @@ OPS = (
             Sample((TensorType((2, 3, 4, 5)), TensorType((5, 6)), TensorType((6,)))),
             Sample((TensorType((1, 12)), TensorType((12, 10)), TensorType((10,)))),
             Sample((TensorType((3, 5, 8)), TensorType((8, 1)), TensorType((1,)))),
+            Sample((TensorType((2, 9, 70)), TensorType((70, 10)), TensorType((10,))), {"relu": 1}),
         ),
     ),
 )

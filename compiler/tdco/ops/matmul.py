@@ -1,4 +1,4 @@
-"""MatMul: Z[...,M,N] = X[...,M,K] . W[...,K,N], and how a matrix product becomes engine jobs."""
+"""MatMul: Z[...,M,N] = X[...,M,K] . W[...,K,N], rectified on request, and how a matrix product becomes engine jobs."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ..ir import Attrs, Builder, Node, TensorType
 from ..program import GemmJob, KernelCall, Ref
 from . import OpDef, Sample
 from ._elementwise import require_inputs
+from .relu import rectified, unrectified
 
 ELEMENT_BYTES = 2
 
@@ -45,7 +46,7 @@ def infer(types: Sequence[Any], attrs: Attrs) -> tuple[TensorType, ...]:
 
 
 def evaluate(inputs: Sequence[Any], attrs: Attrs) -> tuple[np.ndarray, ...]:
-    return (np.matmul(inputs[0], inputs[1]),)
+    return (rectified(np.matmul(inputs[0], inputs[1]), attrs),)
 
 
 def swap_last(b: Builder, name: str, source: str) -> str:
@@ -80,7 +81,7 @@ def product_grads(b: Builder, node: Node, dy: str, wanted: Sequence[bool]) -> tu
 
 
 def grad(b: Builder, node: Node, dys: Sequence[str | None], wanted: Sequence[bool]) -> Sequence[str | None]:
-    return product_grads(b, node, dys[0], wanted) if dys[0] else (None, None)
+    return product_grads(b, node, unrectified(b, node, dys[0]), wanted) if dys[0] else (None, None)
 
 
 def product_domain(x: TensorType, w: TensorType, z: TensorType) -> Domain:
@@ -112,8 +113,11 @@ def line(rows: int, cols: int, strides: tuple[int, ...]) -> tuple[int, bool] | N
     return None
 
 
-def product_jobs(x: Operand, w: Operand, z: Operand, bias: Operand | None, first: bool) -> list[GemmJob]:
-    """Jobs that compute the tile Z = X.W + bias (``first``) or Z += X.W: one per entry of the leading dimensions.
+def product_jobs(
+    x: Operand, w: Operand, z: Operand, bias: Operand | None, first: bool, relu: bool = False
+) -> list[GemmJob]:
+    """Jobs that compute the tile Z = X.W + bias (``first``) or Z += X.W: one per entry of the leading dimensions. The
+    last ones of a sum rectify it where ``relu``.
 
     Innermost leading dimensions along which W stays, and X and Z simply go on, become more rows of the same job.
 
@@ -163,6 +167,7 @@ def product_jobs(x: Operand, w: Operand, z: Operand, bias: Operand | None, first
             trans_w=trans_w,
             trans_z=trans_z,
             y_column=first and bias is not None and trans_z,
+            relu=relu,
         )
         jobs.append(job)
     return jobs
@@ -179,11 +184,16 @@ def _require_line(what: str, ref: Ref, rows: int, cols: int, strides: tuple[int,
     return form
 
 
+def rectifies(node: Node, tile: Tile) -> bool:
+    """Whether the jobs of ``tile`` apply ``relu``: only those of the last one along K."""
+    return tile.last and bool(node.attrs.get("relu"))
+
+
 def lower(node: Node, tile: Tile) -> Sequence[GemmJob | KernelCall]:
     x, w = tile.inputs
     (z,) = tile.outputs
     assert x and w and z
-    return product_jobs(x, w, z, None, tile.first)
+    return product_jobs(x, w, z, None, tile.first, rectifies(node, tile))
 
 
 def flop(inputs: Sequence[Any], outputs: Sequence[TensorType], attrs: Attrs) -> int:
@@ -205,6 +215,7 @@ OPS = (
             Sample((TensorType((2, 3, 5, 6)), TensorType((6, 4)))),
             Sample((TensorType((5, 6)), TensorType((3, 6, 4)))),
             Sample((TensorType((1, 9, 33)), TensorType((33, 1)))),
+            Sample((TensorType((13, 70)), TensorType((70, 18))), {"relu": 1}),
             Sample((TensorType((3, 1, 8)), TensorType((8, 10)))),
             Sample((TensorType((1, 1)), TensorType((1, 5)))),
             Sample((TensorType((4, 1)), TensorType((1, 5)))),

@@ -1,4 +1,7 @@
-"""Relu: max(x, 0), and its gradient."""
+"""Relu: max(x, 0), and its gradient.
+
+The products of the engine have an attribute ``relu``: 1 where their result is rectified on its way out.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,16 @@ def evaluate_grad(inputs: Sequence[Any], attrs: Attrs) -> tuple[np.ndarray, ...]
     """dx = dy where y > 0, else 0. Read from y, so that x need not be kept."""
     dy, y = inputs
     return (np.where(y > 0, dy, np.zeros_like(dy)),)
+
+
+def rectified(z: np.ndarray, attrs: Attrs) -> np.ndarray:
+    """The result ``z`` of a product with ``attrs``."""
+    return evaluate([z], {})[0] if attrs.get("relu") else z
+
+
+def unrectified(b: Builder, node: Node, dy: str) -> str:
+    """The gradient of the product before its ``relu``, if it has one, from that of its result."""
+    return b.add1("ReluGrad", [dy, node.outputs[0]], name=dy, source=node.source) if node.attrs.get("relu") else dy
 
 
 SHAPES = ((1, 32, 32, 64), (3, 5, 7), (1,))

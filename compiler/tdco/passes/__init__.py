@@ -7,6 +7,7 @@ from .eliminate_common import eliminate_common
 from .fold_batch_norm import fold_batch_norm
 from .fold_constants import fold_constants
 from .fuse_bias import fuse_bias
+from .fuse_relu import fuse_relu
 from .merge_slices import merge_slices
 from .sink_transposes import sink_transposes
 from .store_as_read import store_as_read
@@ -16,6 +17,7 @@ __all__ = [
     "fold_batch_norm",
     "fold_constants",
     "fuse_bias",
+    "fuse_relu",
     "merge_slices",
     "sink_transposes",
     "store_as_read",
