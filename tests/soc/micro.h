@@ -4,8 +4,8 @@
 
 #include "cluster.h"
 
-extern volatile uint32_t result[16];
-volatile uint32_t result[16];
+extern volatile uint32_t result[32];
+volatile uint32_t result[32];
 
 /* Cycles of the asm text, run twice (the second time with a warm fetch path), without those of reading the counter. */
 #define CYCLES(text)                                                                                               \

@@ -37,5 +37,5 @@ def run(
     with Simulator(CFG, elf, **(circuits() if engine == "rtl" else {"engine": engine})) as sim:
         sim.start()
         stop = sim.run(limit_cycles)
-        result = list(struct.unpack("<16I", sim.read(elf.addresses["result"], 64)))
+        result = list(struct.unpack("<32I", sim.read(elf.addresses["result"], 128)))
         return stop, describe(stop, elf, CFG.cores), result

@@ -93,8 +93,8 @@ HAZARDS = {
     "job(0, 0x100, 0); l1[0x100 / 4] = 1;": "store to bytes an engine job under way uses",
     "job(0, 0x100, 0); result[2] = l1[0x100 / 4];": "load of bytes an engine job under way writes",
     "job(0, 0x100, 0); l1[0] = 1;": "store to bytes an engine job under way uses",
-    "tdco_dma_start((uint32_t)l1, TDCO_L2_BASE, 256, 1, 0, 0); l1[0] = 1;": "store to bytes a DMA transfer",
-    "tdco_dma_start((uint32_t)l1, TDCO_L2_BASE, 1024, 1, 0, 0); job(0x80, 0x80, 0);": "engine job on bytes a DMA",
+    "tdco_dma_start((uint32_t)l1, TDCO_L2_BASE, 2048, 1, 0, 0); l1[0] = 1;": "store to bytes a DMA transfer",
+    "tdco_dma_start((uint32_t)l1, TDCO_L2_BASE, 2048, 1, 0, 0); job(0x80, 0x80, 0);": "engine job on bytes a DMA",
     "k = 64; job(0, 0x100, 0); tdco_dma_start((uint32_t)l1 + 0x100, TDCO_L2_BASE, 8, 1, 0, 0);": "bytes an engine job",
     "tdco_dma_start((uint32_t)l1, TDCO_L2_BASE + TDCO_L2_SIZE - 4, 256, 1, 0, 0);": "DMA transfer leaves L2",
 }

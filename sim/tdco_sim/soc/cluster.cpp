@@ -6,17 +6,29 @@ namespace soc {
 namespace {
 
 constexpr uint64_t NEVER = ~uint64_t(0);
+constexpr uint32_t L2_FETCH_CYCLES = TDCO_L2_LATENCY_CYCLES - 1; // of a line: a load without the core's own cycle
 constexpr uint64_t ENGINE_TAIL_CYCLES = 8; // an engine that just fell idle may still have an event to raise
 
-uint32_t extra_cycles(Class cost, bool taken)
+uint32_t division_cycles(Op op, uint32_t divisor)
 {
-    switch (cost) {
+    if (divisor == 0)
+        return 1;
+    const bool negative = (op == Op::div || op == Op::rem) && divisor >> 31;
+    return std::max(1u, TDCO_DIV_CYCLES + uint32_t(__builtin_clz(negative ? -divisor : divisor)) - negative);
+}
+
+// Of an instruction, over its first cycle. `divisor` is what rs2 held.
+uint32_t extra_cycles(const Insn &in, uint32_t divisor)
+{
+    switch (in.cost) {
     case Class::mul: return TDCO_MUL_CYCLES - 1;
-    case Class::div: return TDCO_DIV_CYCLES - 1;
+    case Class::mulh: return TDCO_MULH_CYCLES - 1;
+    case Class::div: return division_cycles(in.op, divisor) - 1;
     case Class::fp: return TDCO_FP_CYCLES - 1;
-    case Class::fp_div: return TDCO_FP32_DIV_CYCLES - 1;
+    case Class::fp16_div: return TDCO_FP16_DIV_CYCLES - 1;
+    case Class::fp32_div: return TDCO_FP32_DIV_CYCLES - 1;
     case Class::jump: return TDCO_JUMP_CYCLES;
-    default: return taken ? TDCO_BRANCH_TAKEN_CYCLES : 0;
+    default: return 0;
     }
 }
 
@@ -32,16 +44,26 @@ uint32_t peripheral_cycles(uint32_t addr)
 
 } // namespace
 
-bool Cache::lookup(uint32_t line)
+bool Cache::lookup(uint32_t line, uint32_t &slot)
 {
-    const uint32_t set = line % uint32_t(next.size());
-    uint32_t *ways = &lines[set * WAYS];
-    for (uint32_t way = 0; way < WAYS; way++)
-        if (ways[way] == line + 1)
+    const uint32_t first = line * WAYS % uint32_t(lines.size()); // of the set
+    for (slot = first; slot < first + WAYS; slot++)
+        if (lines[slot] == line + 1)
             return true;
-    ways[next[set]] = line + 1;
-    next[set] = (next[set] + 1) % WAYS;
+    const bool feedback = !((draw >> 7 ^ draw >> 3 ^ draw >> 2 ^ draw >> 1) & 1);
+    draw = uint8_t(draw << 1 | feedback);
+    slot = first + (draw >> 1) % WAYS;
+    lines[slot] = line + 1;
     return false;
+}
+
+uint32_t SharedBank::cycles(uint32_t line, uint64_t now)
+{
+    uint32_t slot;
+    if (!cache.lookup(line, slot))
+        ready_at[slot] = busy_until
+            = std::max(now, busy_until) + TDCO_ICACHE_REFILL_CYCLES + L2_FETCH_CYCLES;
+    return ready_at[slot] > now ? uint32_t(ready_at[slot] - now) : 0;
 }
 
 Cluster::Cluster()
@@ -69,7 +91,7 @@ void Cluster::start(uint32_t entry)
         harts[h].core.cycle_base = now;
         harts[h].ready_at = now;
     }
-    shared_cache = Cache(TDCO_ICACHE_L1_BYTES);
+    shared_cache.assign(TDCO_ICACHE_L1_BANKS, SharedBank());
     cache_enabled = exited = false;
     events = EventUnit();
     watch.restart();
@@ -91,10 +113,13 @@ uint32_t Cluster::fetch_cycles(Hart &hart, const Insn &in)
         if (line + 1 == hart.fetched_line)
             continue;
         hart.fetched_line = line + 1;
-        if (!cache_enabled)
-            cycles += TDCO_L2_LATENCY_CYCLES;
-        else if (!hart.l0.lookup(line))
-            cycles += TDCO_ICACHE_REFILL_CYCLES + (shared_cache.lookup(line) ? 0 : TDCO_L2_LATENCY_CYCLES);
+        uint32_t slot;
+        if (!cache_enabled) {
+            cycles += L2_FETCH_CYCLES;
+        } else if (!hart.l0.lookup(line, slot)) {
+            SharedBank &bank = shared_cache[line % TDCO_ICACHE_L1_BANKS];
+            cycles += TDCO_ICACHE_REFILL_CYCLES + bank.cycles(line / TDCO_ICACHE_L1_BANKS, now + cycles);
+        }
     }
     return cycles;
 }
@@ -117,17 +142,17 @@ void Cluster::step_hart(uint32_t index)
             return;
         }
     }
-    if (hart.loaded && (in.rs1 == hart.loaded || in.rs2 == hart.loaded || in.rs3 == hart.loaded)) {
-        hart.loaded = 0;
-        hart.ready_at = now + TDCO_LOAD_USE_CYCLES;
-        hart.cycles.load_use += TDCO_LOAD_USE_CYCLES;
+    if (hart.late && (in.rs1 == hart.late || in.rs2 == hart.late || in.rs3 == hart.late)) {
+        hart.late = 0;
+        hart.ready_at = now + hart.late_cycles;
+        hart.cycles.load_use += hart.late_cycles;
         return;
     }
-    hart.loaded = 0;
+    hart.late = 0;
     hart.fetched = false;
     core.cycle = now;
     hart.cycles.instructions++;
-    const uint32_t pc = core.pc;
+    const uint32_t pc = core.pc, divisor = core.x[in.rs2];
     switch (core.execute(in)) {
     case Core::Result::memory: return access(index, in);
     case Core::Result::trap:
@@ -138,17 +163,17 @@ void Cluster::step_hart(uint32_t index)
                  index, pc, core.trap_value);
         break;
     case Core::Result::fence_i: code.assign(code.size(), Insn()); break;
-    case Core::Result::taken: {
-        const uint32_t extra = extra_cycles(in.cost, true);
-        hart.ready_at = now + 1 + extra;
-        hart.cycles.multicycle += extra;
+    case Core::Result::taken:
+        hart.ready_at = now + 1 + TDCO_BRANCH_TAKEN_CYCLES;
+        hart.cycles.multicycle += TDCO_BRANCH_TAKEN_CYCLES;
         return;
-    }
     default: break;
     }
     if (in.cost == Class::jump && !watch.calls.empty())
         watch.jumped(index, pc + in.bytes, core.pc, now, {hart.cycles.l1, hart.cycles.fetch}, tcdm.memory);
-    const uint32_t extra = extra_cycles(in.cost, false);
+    if (in.cost == Class::mul)
+        hart.comes_late(in.rd, TDCO_MUL_USE_CYCLES);
+    const uint32_t extra = extra_cycles(in, divisor);
     hart.ready_at = now + 1 + extra;
     hart.cycles.multicycle += extra;
 }
@@ -212,7 +237,7 @@ void Cluster::access_peripheral(uint32_t index, uint32_t pc)
         if (sleeps) {
             hart.wait = Wait::event;
             hart.wait_offset = offset;
-            hart.wait_since = now;
+            hart.wait_since = hart.ready_at;
         }
     } else if (within(m.addr, TDCO_ENGINE_BASE, TDCO_ENGINE_SIZE)) {
         hart.wait = Wait::engine; // taken when the register port is free
@@ -251,7 +276,7 @@ void Cluster::wake(uint32_t index)
     hart.wait = Wait::none;
     const uint32_t taken = events.take(index, hart.wait_offset);
     hart.core.finish_load(taken);
-    hart.ready_at = now + TDCO_EVENT_WAKEUP_CYCLES;
+    hart.ready_at = std::max(hart.ready_at, now + 1) + TDCO_EVENT_WAKEUP_CYCLES;
     hart.cycles.asleep += hart.ready_at - hart.wait_since;
     watch.slept(index, taken, hart.wait_since, hart.ready_at);
 }
@@ -265,7 +290,7 @@ void Cluster::finish_l1(uint32_t index)
     hart.cycles.l1 += now - hart.wait_since;
     if (!m.write) {
         hart.core.finish_load(tcdm.ports[index].rdata >> 8 * (m.addr & 3));
-        hart.loaded = m.rd;
+        hart.comes_late(m.rd, TDCO_LOAD_USE_CYCLES);
     }
 }
 
@@ -295,8 +320,6 @@ void Cluster::step()
         Hart &hart = harts[h];
         if (hart.wait == Wait::none && now >= hart.ready_at)
             step_hart(h);
-        else if (hart.wait == Wait::event && events.pending(h))
-            wake(h);
     }
     step_engine();
     const bool engine_cycle = now <= engine_awake_until && engine->needs_cycle(now);
@@ -304,9 +327,6 @@ void Cluster::step()
         engine->begin_cycle(tcdm.engine);
     dma.request(now, l2, fault);
     tcdm.cycle(fault);
-    for (uint32_t h = 0; h < HARTS; h++)
-        if (harts[h].wait == Wait::l1 && tcdm.ports[h].gnt)
-            finish_l1(h);
     if (engine_cycle)
         engine->end_cycle(tcdm.engine);
     if (engine_user != NO_HART) {
@@ -321,7 +341,7 @@ void Cluster::step()
         events.send(TDCO_EVENT_ENGINE, EventUnit::ALL);
         watch.job_ended(now, tcdm.engine_refused);
     }
-    dma.finish(l2, ended);
+    dma.finish(now, l2, ended);
     for (const Transfer &transfer : ended) {
         watch.transfer_ended(transfer, now);
         if (transfer.event)
@@ -329,6 +349,11 @@ void Cluster::step()
     }
     if (l3_dma.finish(now, l2, l3, fault))
         events.send(TDCO_EVENT_L3_DMA, EventUnit::ALL);
+    for (uint32_t h = 0; h < HARTS; h++)
+        if (harts[h].wait == Wait::l1 && tcdm.ports[h].gnt)
+            finish_l1(h);
+        else if (harts[h].wait == Wait::event && events.pending(h))
+            wake(h);
     if (fault.raised() && fault.hart != NO_HART && fault.pc == 0)
         fault.pc = harts[fault.hart].access_pc;
 }
@@ -340,7 +365,7 @@ uint64_t Cluster::next_cycle() const
     next = std::min(next, now <= engine_awake_until ? engine->next_cycle(now) : NEVER);
     for (uint32_t h = 0; h < HARTS; h++) {
         const Hart &hart = harts[h];
-        if (hart.wait == Wait::l1 || hart.wait == Wait::engine || (hart.wait == Wait::event && events.pending(h)))
+        if (hart.wait == Wait::l1 || hart.wait == Wait::engine)
             return now + 1;
         if (hart.wait == Wait::none)
             next = std::min(next, hart.ready_at);

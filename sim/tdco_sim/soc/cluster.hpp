@@ -14,13 +14,19 @@ namespace soc {
 struct Cache {
     static constexpr uint32_t WAYS = 4;
     std::vector<uint32_t> lines; // [set][way], line address + 1, 0: empty
-    std::vector<uint8_t> next;   // way to replace
+    uint8_t draw = 0;            // a shift register with feedback; two of its bits are the way to replace
 
-    explicit Cache(uint32_t bytes)
-        : lines(bytes / TDCO_ICACHE_LINE_BYTES, 0), next(bytes / TDCO_ICACHE_LINE_BYTES / WAYS, 0)
-    {
-    }
-    bool lookup(uint32_t line); // and brings it in
+    explicit Cache(uint32_t bytes) : lines(bytes / TDCO_ICACHE_LINE_BYTES, 0) {}
+    bool lookup(uint32_t line, uint32_t &slot); // and brings it in; where it is then
+};
+
+// A bank of the shared cache: one refill at a time.
+struct SharedBank {
+    Cache cache{TDCO_ICACHE_L1_BYTES / TDCO_ICACHE_L1_BANKS};
+    std::vector<uint64_t> ready_at = std::vector<uint64_t>(cache.lines.size(), 0); // of each line
+    uint64_t busy_until = 0;
+
+    uint32_t cycles(uint32_t line, uint64_t now); // until the line is there
 };
 
 enum class Wait : uint8_t { none, l1, engine, event };
@@ -38,12 +44,17 @@ struct Hart {
     uint32_t wait_offset = 0;        // of the event unit's register it sleeps at
     uint32_t fetched_line = 0;       // the line in the prefetch buffer, + 1
     bool fetched = false;            // the instruction at pc is there
-    uint8_t loaded = 0;              // register the instruction before loaded
+    uint8_t late = 0, late_cycles = 0; // the register that comes so much later if the next instruction uses it
     uint64_t wait_since = 0;
     uint32_t access_pc = 0;          // of the last load or store
     HartCycles cycles{};
 
     explicit Hart(uint32_t cache_bytes) : l0(cache_bytes) {}
+    void comes_late(uint8_t rd, uint8_t cycles)
+    {
+        late = cycles ? rd : 0;
+        late_cycles = cycles;
+    }
 };
 
 struct Cluster {
@@ -61,7 +72,7 @@ struct Cluster {
     std::unique_ptr<EngineDevice> engine = make_engine(now, tcdm, fault);
     std::vector<Hart> harts;
     Watch watch;
-    Cache shared_cache{TDCO_ICACHE_L1_BYTES};
+    std::vector<SharedBank> shared_cache{TDCO_ICACHE_L1_BANKS};
     bool cache_enabled = false;
     uint32_t code_base = 0;
     std::vector<Insn> code; // one slot per halfword of the executable range

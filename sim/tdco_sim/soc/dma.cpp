@@ -3,6 +3,11 @@
 #include <algorithm>
 
 namespace soc {
+namespace {
+
+constexpr uint64_t NEVER = ~uint64_t(0);
+
+} // namespace
 
 Dma::Dma(Tcdm &tcdm)
     : channels{{tcdm.ports + HARTS, true, {}}, {tcdm.ports + HARTS + DMA_PORTS / 2, false, {}}}
@@ -56,22 +61,31 @@ bool Dma::store(uint32_t hart, uint32_t offset, uint32_t value, uint64_t now, Fa
     return false;
 }
 
-// Puts the next word of the running transfer on `port`; false if none is left.
-bool Dma::assign(Channel &channel, uint32_t port, const Memory &l2, Fault &fault)
+// False if none is left, or it is too early.
+bool Dma::begin_burst(Channel &channel, uint64_t now)
 {
-    if (channel.left == 0)
+    if (channel.left == 0 || now < channel.burst_from)
         return false;
+    const uint32_t of_row = channel.queue.front().row_bytes - channel.column;
+    channel.burst_left = std::min({channel.left, of_row, uint32_t(TDCO_DMA_BURST_BYTES)});
+    channel.burst_from = channel.to_l1 ? now + 1 : NEVER;
+    return true;
+}
+
+// Puts the next word of the running burst on `port`.
+void Dma::assign(Channel &channel, uint32_t port, const Memory &l2, Fault &fault)
+{
     const Transfer &t = channel.queue.front();
     Port &p = channel.ports[port];
     Channel::Flight &flight = channel.flights[port];
-    const uint32_t first = channel.l1 & 3, bytes = std::min(4 - first, channel.left);
+    const uint32_t first = channel.l1 & 3, bytes = std::min(4 - first, channel.burst_left);
     p = {true, channel.to_l1, false, 0, channel.l1 & ~3u, 0, 0, 0};
     for (uint32_t i = first; i < first + bytes; i++) {
         const uint32_t addr = t.l2 + channel.row * t.stride + channel.column;
         if (!l2.holds(addr, 1)) {
             fault = {"DMA transfer leaves L2", NO_HART, 0, addr};
             p.req = false;
-            return false;
+            return;
         }
         if (channel.to_l1) {
             if (!l2.is_written(addr, 1))
@@ -89,8 +103,8 @@ bool Dma::assign(Channel &channel, uint32_t port, const Memory &l2, Fault &fault
     flight.active = true;
     channel.l1 += bytes;
     channel.left -= bytes;
+    channel.burst_left -= bytes;
     (channel.to_l1 ? bytes_to_l1 : bytes_from_l1) += bytes;
-    return true;
 }
 
 void Dma::request(uint64_t now, const Memory &l2, Fault &fault)
@@ -108,13 +122,13 @@ void Dma::request(uint64_t now, const Memory &l2, Fault &fault)
         }
         busy_now = true;
         for (uint32_t port = 0; port < DMA_PORTS / 2; port++)
-            if (!channel.flights[port].active)
+            if (!channel.flights[port].active && (channel.burst_left || begin_burst(channel, now)))
                 assign(channel, port, l2, fault);
     }
     busy_cycles += busy_now;
 }
 
-void Dma::finish(Memory &l2, std::vector<Transfer> &ended)
+void Dma::finish(uint64_t now, Memory &l2, std::vector<Transfer> &ended)
 {
     ended.clear();
     for (Channel &channel : channels) {
@@ -138,6 +152,8 @@ void Dma::finish(Memory &l2, std::vector<Transfer> &ended)
                         l2.store(flight.l2[i], &byte, 1);
                     }
         }
+        if (channel.burst_left == 0 && !flying && !channel.to_l1)
+            channel.burst_from = std::min(channel.burst_from, now + 2);
         if (channel.left == 0 && !flying) {
             ended.push_back(channel.queue.front());
             busy &= ~(1u << channel.queue.front().counter);
@@ -149,7 +165,7 @@ void Dma::finish(Memory &l2, std::vector<Transfer> &ended)
 
 uint64_t Dma::next_cycle() const
 {
-    uint64_t next = ~uint64_t(0);
+    uint64_t next = NEVER;
     for (const Channel &channel : channels)
         if (channel.running)
             return 0;

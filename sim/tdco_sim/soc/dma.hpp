@@ -14,13 +14,15 @@ struct Transfer {
     uint64_t start_cycle; // not before
 };
 
-// A direction of the DMA: transfers one after the other, up to TDCO_DMA_BYTES_PER_CYCLE through its ports of L1.
+// A direction of the DMA: transfers one after the other, in bursts, up to TDCO_DMA_BYTES_PER_CYCLE through its ports of
+// L1. One burst begins in a cycle; out of L1, a burst is read before it leaves and the next begins a cycle later.
 struct Channel {
     Port *ports;
     bool to_l1;
     std::deque<Transfer> queue;
-    uint32_t l1 = 0, left = 0, row = 0, column = 0; // of the running transfer: next byte
+    uint32_t l1 = 0, left = 0, burst_left = 0, row = 0, column = 0; // of the running transfer: next byte
     bool running = false;
+    uint64_t burst_from = 0; // the next burst, not before
     struct Flight {
         uint32_t l2[4]; // where the bytes of a word lie in L2
         bool active = false;
@@ -38,7 +40,7 @@ struct Dma {
 
     void request(uint64_t now, const Memory &l2, Fault &fault);   // before the arbitration
     // After it; `ended` gets the transfers that did.
-    void finish(Memory &l2, std::vector<Transfer> &ended);
+    void finish(uint64_t now, Memory &l2, std::vector<Transfer> &ended);
     bool idle() const { return channels[0].queue.empty() && channels[1].queue.empty(); }
     uint64_t next_cycle() const; // before it nothing happens, unless a channel runs
 
@@ -51,7 +53,8 @@ struct Dma {
     Channel channels[2];
     bool pushed_to_l1 = false;
 
-    bool assign(Channel &channel, uint32_t port, const Memory &l2, Fault &fault);
+    bool begin_burst(Channel &channel, uint64_t now);
+    void assign(Channel &channel, uint32_t port, const Memory &l2, Fault &fault);
 };
 
 struct L3Dma {

@@ -23,7 +23,8 @@ struct EventUnit {
                 buffer[h] |= 1u << event;
     }
 
-    // What a load at `offset` does; `sleeps` is set where it waits for a masked event, to be ended by take().
+    // What a load at `offset` does. Where it waits for a masked event the core `sleeps`, be the event there or not, until
+    // take() ends it.
     uint32_t load(uint32_t hart, uint32_t offset, uint64_t now, bool &sleeps);
     void store(uint32_t hart, uint32_t offset, uint32_t value);
     bool pending(uint32_t hart) const { return buffer[hart] & mask[hart]; }

@@ -7,7 +7,7 @@
 namespace soc {
 
 // What decides an instruction's cycles when nothing stalls it.
-enum class Class : uint8_t { alu, mul, div, fp, fp_div, load, store, branch, jump, system, illegal };
+enum class Class : uint8_t { alu, mul, mulh, div, fp, fp16_div, fp32_div, load, store, branch, jump, system, illegal };
 
 #define TDCO_OPS(X)                                                                                                   \
     X(illegal, illegal)                                                                                               \
@@ -16,16 +16,16 @@ enum class Class : uint8_t { alu, mul, div, fp, fp_div, load, store, branch, jum
     X(lb, load) X(lh, load) X(lw, load) X(lbu, load) X(lhu, load) X(sb, store) X(sh, store) X(sw, store)              \
     X(addi, alu) X(slti, alu) X(sltiu, alu) X(xori, alu) X(ori, alu) X(andi, alu) X(slli, alu) X(srli, alu)           \
     X(srai, alu) X(add, alu) X(sub, alu) X(sll, alu) X(slt, alu) X(sltu, alu) X(xor_, alu) X(srl, alu) X(sra, alu)    \
-    X(or_, alu) X(and_, alu) X(mul, mul) X(mulh, mul) X(mulhsu, mul) X(mulhu, mul) X(div, div) X(divu, div)           \
-    X(rem, div) X(remu, div)                                                                                          \
+    X(or_, alu) X(and_, alu) X(mul, mul) X(mulh, mulh) X(mulhsu, mulh) X(mulhu, mulh) X(div, div)                     \
+    X(divu, div) X(rem, div) X(remu, div)                                                                             \
     X(fence, system) X(fence_i, system) X(ecall, system) X(ebreak, system) X(mret, system) X(wfi, system)             \
     X(csrrw, system) X(csrrs, system) X(csrrc, system) X(csrrwi, system) X(csrrsi, system) X(csrrci, system)          \
-    X(fadd_s, fp) X(fsub_s, fp) X(fmul_s, fp) X(fdiv_s, fp_div) X(fsqrt_s, fp_div) X(fsgnj_s, fp) X(fsgnjn_s, fp)     \
-    X(fsgnjx_s, fp) X(fmin_s, fp) X(fmax_s, fp) X(fcvt_w_s, fp) X(fcvt_wu_s, fp) X(fcvt_s_w, fp) X(fcvt_s_wu, fp)     \
+    X(fadd_s, fp) X(fsub_s, fp) X(fmul_s, fp) X(fdiv_s, fp32_div) X(fsqrt_s, fp32_div) X(fsgnj_s, fp)                 \
+    X(fsgnjn_s, fp) X(fsgnjx_s, fp) X(fmin_s, fp) X(fmax_s, fp) X(fcvt_w_s, fp) X(fcvt_wu_s, fp) X(fcvt_s_w, fp) X(fcvt_s_wu, fp)     \
     X(feq_s, fp) X(flt_s, fp) X(fle_s, fp) X(fclass_s, fp) X(fmadd_s, fp) X(fmsub_s, fp) X(fnmsub_s, fp)              \
     X(fnmadd_s, fp) X(fcvt_s_h, fp)                                                                                   \
-    X(fadd_h, fp) X(fsub_h, fp) X(fmul_h, fp) X(fdiv_h, fp_div) X(fsqrt_h, fp_div) X(fsgnj_h, fp) X(fsgnjn_h, fp)     \
-    X(fsgnjx_h, fp) X(fmin_h, fp) X(fmax_h, fp) X(fcvt_w_h, fp) X(fcvt_wu_h, fp) X(fcvt_h_w, fp) X(fcvt_h_wu, fp)     \
+    X(fadd_h, fp) X(fsub_h, fp) X(fmul_h, fp) X(fdiv_h, fp16_div) X(fsqrt_h, fp16_div) X(fsgnj_h, fp)                 \
+    X(fsgnjn_h, fp) X(fsgnjx_h, fp) X(fmin_h, fp) X(fmax_h, fp) X(fcvt_w_h, fp) X(fcvt_wu_h, fp) X(fcvt_h_w, fp) X(fcvt_h_wu, fp)     \
     X(feq_h, fp) X(flt_h, fp) X(fle_h, fp) X(fclass_h, fp) X(fmadd_h, fp) X(fmsub_h, fp) X(fnmsub_h, fp)              \
     X(fnmadd_h, fp) X(fcvt_h_s, fp)
 
