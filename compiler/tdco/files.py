@@ -157,6 +157,7 @@ def _stats(graph: Graph, schedule: Schedule, plan: MemoryPlan, c_text: str) -> d
         "l2_peak_bytes": plan.peak_bytes["l2"],
         "l3_bytes": 0,
         "modelled_cycles": schedule.cycles,
+        "engine_floor_cycles": schedule.floor_cycles,
         "c_lines": c_text.count("\n"),
         "c_bytes": len(c_text.encode()),
         "dma_bytes": {

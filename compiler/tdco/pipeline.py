@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,7 @@ from .passes import (
 from .reference import adapter_start, graph_steps, torch_steps
 from .strategies import Training, from_document, prepare, resolve
 from .tile import choose_tiling
+from .units import engine_floor
 from .zoo import Model, forward_graph
 
 if TYPE_CHECKING:
@@ -102,9 +103,11 @@ def compile_model(
     graph, layout = assign_layout(step)
     dumps[f"{len(dumps):02}_layout.txt"] = str(verify(graph))
     costs = default_costs(cfg, predict)
-    schedule, memory = plan(graph, layout, choose_tiling(graph, layout, costs), costs)
+    tilings = choose_tiling(graph, layout, costs)
+    schedule, memory = plan(graph, layout, tilings, costs)
     if not engine:
         schedule = without_engine(schedule)
+    schedule = replace(schedule, floor_cycles=engine_floor(graph, layout, tilings, costs))
     trainable = {name: parameters(forward)[name].size for name in training.trainable}
     meta = {
         **asdict(training),

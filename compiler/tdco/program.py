@@ -85,11 +85,13 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Schedule:
-    """``cycles``: how long the step is modelled to take."""
+    """``cycles``: how long the step is modelled to take; ``floor_cycles``: how long the engine alone would take if L1
+    held every operator whole, one job behind the other."""
 
     buffers: Mapping[str, Buffer]
     commands: tuple[Command, ...]
     cycles: int = 0
+    floor_cycles: int = 0
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,16 @@ def make_units(
     return blocks, tuple(_with_order(units))
 
 
+def engine_floor(graph: Graph, layout: Layout, tilings: Mapping[int, Tiling], costs: Costs) -> int:
+    """``Schedule.floor_cycles``: of every node's jobs if one tile were all of it, each in its better orientation."""
+    whole = {}
+    for index, tiling in tilings.items():
+        loops = describe(graph, layout, graph.nodes[index]).domain.loops
+        whole[index] = replace(tiling, sizes={loop.name: loop.extent for loop in loops})
+    _, units = make_units(graph, layout, whole, costs)
+    return sum(costs.job(op) for unit in units for op in unit.ops if isinstance(op, GemmJob))
+
+
 def _tile_units(
     graph: Graph,
     index: int,
