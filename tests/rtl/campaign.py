@@ -14,10 +14,9 @@ from tdco_sim.errors import SimError
 from tdco_sim.rtl.stress import STALLS, QueueRun, StressEngine
 from tdco_spec import HwConfig
 
-from .coverage import IMPOSSIBLE, Coverage, bins_of, dimensions
-from .jobs import Arena, Job, port_lines, random_queue
+from .coverage import IMPOSSIBLE, ORDERS, Coverage, bins_of, dimensions
+from .jobs import ARENA_BYTES, LARGE_FROM, Arena, Job, is_large, port_lines, random_queue
 
-ARENA_BYTES = 1 << 18
 QUEUE_LENGTHS = (1, 1, 2, 5, 7)
 CLEARED, LATEST_CLEAR = 0.1, 2000  # share of queues; cycles after the first TRIGGER
 
@@ -32,7 +31,7 @@ class Result:
     jobs: int = 0
     words_compared: int = 0
     clears: int = 0
-    illegal: int = 0
+    large: int = 0
     cycles: int = 0
     refused: int = 0
     failures: list[str] = field(default_factory=list)
@@ -121,9 +120,11 @@ def count(result: Result, queue: Sequence[Job], run: QueueRun, stall: str) -> No
     result.cycles += run.cycles
     for job, of_job in list(zip(queue, run.jobs, strict=True))[: run.finished]:
         result.jobs += 1
-        result.illegal += job.illegal
         result.refused += sum(of_job.refused.values())
-        if not job.illegal:
+        if job.illegal:
+            result.coverage.broken[job.illegal] += 1
+        else:
+            result.large += is_large(job.shape)
             result.words_compared += job.z.size
             result.coverage.add(bins_of(result.coverage.cfg, job, of_job, stall))
 
@@ -132,8 +133,9 @@ def show(result: Result, seed: int, seconds: float) -> None:
     """Print totals and coverage."""
     cfg, console = result.coverage.cfg, Console(width=120)
     console.print(
-        f"{cfg.name}, seed {seed}: {result.jobs:,} random jobs ({result.illegal:,} illegal), {result.clears:,} soft "
-        f"clears, {result.cycles:,} cycles, {result.refused:,} refused grants, {result.words_compared:,} elements "
+        f"{cfg.name}, seed {seed}: {result.jobs:,} random jobs ({result.coverage.broken.total():,} illegal, "
+        f"{result.large:,} of at least {LARGE_FROM} in each size), {result.clears:,} soft clears, "
+        f"{result.cycles:,} cycles, {result.refused:,} refused grants, {result.words_compared:,} elements "
         f"compared, {len(result.failures)} failures; {result.jobs / seconds:.0f} jobs/s"
     )
     bins = Table(title="Jobs in each bin", title_justify="left")
@@ -141,11 +143,12 @@ def show(result: Result, seed: int, seconds: float) -> None:
     bins.add_column("bins")
     for name, values in dimensions(cfg).items():
         bins.add_row(name, ", ".join(f"{value} {result.coverage.hits[((name, value),)]:,}" for value in values))
+    bins.add_row("illegal", ", ".join(f"{rule} {count:,}" for rule, count in result.coverage.broken.items()))
     console.print(bins)
     crosses = Table(title="Combinations hit", title_justify="left")
     for column in ("of dimensions", "possible", "hit", "%"):
         crosses.add_column(column, justify="right")
-    for order in (1, 2, 3):
+    for order in ORDERS:
         total, missed = result.coverage.table(order)
         crosses.add_row(str(order), f"{total:,}", f"{total - len(missed):,}", f"{100 * (1 - len(missed) / total):.1f}")
     console.print(crosses)

@@ -1,6 +1,9 @@
 """Coverage of a campaign of GEMM jobs: the bins, the combinations of bins that are possible, and those that were hit.
 
-A job is one bin in each dimension. What counts are the combinations of one, two and three dimensions.
+A legal job is one bin in each of seven dimensions. Coverage is read as the crosses of up to four of them: every
+combination of a bin of one, of each of two, three and four dimensions. The product of all seven has 368,640 cells, 18
+for each job of the longest campaign, so it says nothing about that campaign and is not counted. Illegal jobs are bins
+of their own: the rule they break.
 """
 
 from collections import Counter
@@ -10,7 +13,7 @@ from itertools import combinations, product
 from tdco_sim.rtl.stress import STALLS, JobRun
 from tdco_spec import HwConfig
 
-from .jobs import TRANS_W, TRANS_X, TRANS_Z, Y_COLUMN, Job
+from .jobs import RULES, TRANS_W, TRANS_X, TRANS_Z, Y_COLUMN, Job
 
 SIZES = ("1", "<tile", "=tile", "tile+1", "multiple", "other")
 TRANSPOSES = tuple("".join(letters) or "-" for letters in product(*(("", letter) for letter in "xwz")))
@@ -21,6 +24,8 @@ QUEUED = ("alone", "queued")
 
 IMPOSSIBLE = [({"Y": "none", "stall": "y"}, "a job without Y makes no request for Y that could be refused")]
 """Combinations that cannot happen, and why."""
+ORDERS = (1, 2, 3, 4)
+"""How many dimensions are crossed."""
 
 
 def dimensions(cfg: HwConfig) -> dict[str, tuple[str, ...]]:
@@ -78,14 +83,15 @@ def possible(combination: dict[str, str]) -> bool:
 
 @dataclass
 class Coverage:
-    """Counts of combinations of up to three dimensions."""
+    """Counts of combinations of up to four dimensions, and of the rules that illegal jobs broke."""
 
     cfg: HwConfig
     hits: Counter[tuple[tuple[str, str], ...]] = field(default_factory=Counter)
+    broken: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(RULES, 0)))
 
     def add(self, bins: dict[str, str]) -> None:
         assert possible(bins), f"{bins} was held to be impossible"
-        for order in (1, 2, 3):
+        for order in ORDERS:
             self.hits.update(combinations(bins.items(), order))
 
     def table(self, order: int) -> tuple[int, list[tuple[tuple[str, str], ...]]]:

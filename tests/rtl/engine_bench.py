@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from tdco_spec import REGISTERS, STATUS_FLAGS, HwConfig
 
 from . import jobs as stimuli
-from .jobs import Arena, Job, core_cycles, make_job, random_queue, reference_run
+from .jobs import ARENA_BYTES, Arena, Job, core_cycles, make_job, random_queue, reference_run
 
 CFG = HwConfig(**json.loads(os.environ["TDCO_CONFIG"]))
 SEED = int(os.environ["TDCO_SEED"])
@@ -33,6 +33,7 @@ QUEUE_FULL, LOCKED = 0xFFFF_FFFF, 0xFFFF_FFFE
 QUIET_CYCLES = 4 * CFG.tile_cols * (CFG.pipe + 1) + 100
 
 Grant = Callable[[int], bool]
+Granted = tuple[int, int, bool]  # a request: cycle, address, whether it is a store
 Expected = tuple[NDArray[np.uint8], int]  # memory and STATUS_FLAGS
 
 
@@ -67,12 +68,15 @@ class Bench:
     def __init__(self, dut: Any) -> None:
         self.dut = dut
         self.rng = np.random.default_rng(SEED)
-        self.arena = Arena(1 << 18)
+        self.arena = Arena(ARENA_BYTES)
         self.arena.reset(self.rng)
         self.grant: Grant = always
         self.errors: Counter[str] = Counter()
         self.events: list[tuple[int, int]] = []
-        self.granted: list[tuple[int, int]] = []  # cycle and address of every request
+        self.granted: list[Granted] = []
+        self.refused = 0  # cycles of requests
+        self.triggers: list[int] = []  # cycle of each
+        self.mark = (0, 0, 0)  # how many of these three there were at the last snapshot
         self.cycle = 0
         self.moved = 0  # the last cycle in which a request was granted or refused, or a job ended
         self.granting = False
@@ -134,6 +138,7 @@ class Bench:
         self._set_grant(granted)
         self.moved = self.cycle
         self.waiting = None if granted else request
+        self.refused += not granted
         if granted:
             self._transfer(write, address, enable, data)
 
@@ -144,7 +149,7 @@ class Bench:
 
     def _transfer(self, write: int, address: int, enable: int, data: int) -> None:
         arena = self.arena
-        self.granted.append((self.now(), address))
+        self.granted.append((self.now(), address, bool(write)))
         low = (enable & -enable).bit_length() - 1
         count = enable.bit_length() - low
         start, end = address + low, address + low + count
@@ -185,7 +190,8 @@ class Bench:
         """Write the registers and trigger; returns the cycle of the trigger."""
         for name, value in job.registers.items():
             await self.write(name, value)
-        return await self.write("TRIGGER", 0)
+        self.triggers.append(await self.write("TRIGGER", 0))
+        return self.triggers[-1]
 
     async def wait_for(self, events: int) -> None:
         """Wait until so many jobs have ended; complain if nothing moves on the port for too long."""
@@ -220,6 +226,8 @@ class Bench:
         got = [job_id for job_id, _ in self.events[first:]]
         if got != ids:
             self.errors["event order"] += 1
+        granted, refused, triggered = (a - b for a, b in zip(self.seen(), self.mark, strict=True))
+        busy = busy_cycles(self.triggers[-triggered:], [cycle for _, cycle in self.events[first:]])
         memory, flags = expected
         self.errors["mismatch"] += int((self.arena.data.view(np.uint16) != memory.view(np.uint16)).sum())
         after = await self.snapshot()
@@ -231,10 +239,18 @@ class Bench:
             self.errors["macs counted"] += 1
         if after["STATUS"]:
             self.errors["busy after the end"] += 1
+        for name, seen in (("GRANTED", granted), ("STALL_PORT", refused), ("CYCLES_BUSY", busy)):
+            if after[name] - before[name] != seen:
+                self.errors[f"{name} counted"] += 1
         return sum(job.z.size for job in queue if not job.illegal)
 
+    def seen(self) -> tuple[int, int, int]:
+        """Requests granted, cycles of refused ones, triggers."""
+        return len(self.granted), self.refused, len(self.triggers)
+
     async def snapshot(self) -> dict[str, int]:
-        names = ("JOBS", "FINISHED", "MACS_LO", "FLAGS", "STATUS", "CYCLES_BUSY")
+        self.mark = self.seen()
+        names = ("JOBS", "FINISHED", "MACS_LO", "FLAGS", "STATUS", "CYCLES_BUSY", "GRANTED", "STALL_PORT")
         return {name: await self.read(name) for name in names}
 
     def report(self, section: str, value: Any) -> None:
@@ -243,10 +259,28 @@ class Bench:
         assert not +self.errors, dict(self.errors)
 
 
+def busy_cycles(triggers: Sequence[int], events: Sequence[int]) -> int:
+    """Cycles from each TRIGGER that finds all earlier jobs done to the last event before the next such."""
+    total, start = 0, triggers[0]
+    for trigger, end in zip(triggers[1:], events, strict=False):
+        if trigger >= end:
+            total, start = total + end - start, trigger
+    return total + events[-1] - start
+
+
+def operand_of(job: Job) -> Callable[[int, bool], str]:
+    """Whose line a request is for, from its address and direction."""
+    operands = {"X": job.x, "W": job.w, "Y": job.y}
+    words = {name: set((at & ~3).flat) for name, at in operands.items() if at is not None}
+    return lambda address, store: "Z" if store else next(name for name, own in words.items() if address in own)
+
+
 SHAPES = [(1, 1, 1), (12, 16, 16), (48, 32, 32), (64, 64, 64), (96, 96, 96), (96, 96, 4), (33, 33, 33)]
 FIXED = [(shape, flags) for shape in SHAPES for flags in (0, stimuli.Y)]
 FIXED += [((48, 32, 32), stimuli.Y | trans) for trans in range(1, 8)]
 FIXED += [((96, 96, 96), stimuli.Y | stimuli.TRANS_X | stimuli.TRANS_W | stimuli.TRANS_Z)]
+ARRIVAL_CYCLES = 3  # from the grant of a line to the first slot that may use it
+JOB_CYCLES = 2  # from TRIGGER to the first cycle in which a slot is due
 LONGEST_CYCLES = 20_000  # of a fixed shape: small arrays leave out the large ones
 
 
@@ -281,19 +315,64 @@ async def one_tile(dut: Any) -> None:
     bench = Bench(dut)
     await bench.start()
     job = make_job(bench.rng, bench.arena, (CFG.rows, CFG.tile_cols, CFG.tile_cols), stimuli.Y, padded=False)
-    assert job.y is not None
+    name_of = operand_of(job)
     bench.granted.clear()
     trigger = await bench.submit(job)
     await bench.wait_for(1)
-    words = {name: set((at & ~3).flat) for name, at in (("X", job.x), ("W", job.w), ("Y", job.y), ("Z", job.z))}
     runs: list[tuple[int, str, int]] = []
-    for cycle, address in bench.granted:
-        name = next(name for name in ("X", "W", "Z", "Y") if address in words[name])
+    for cycle, address, store in bench.granted:
+        name = name_of(address, store)
         if runs and runs[-1][1] == name:
             runs[-1] = (*runs[-1][:2], runs[-1][2] + 1)
         else:
             runs.append((cycle - trigger, name, 1))
     bench.report("tile", [*runs, (bench.events[-1][1] - trigger, "event", 1)])
+
+
+@cocotb.test()
+async def stalls(dut: Any) -> None:
+    """The causes of stalls on one tile, against what the port's trace says of when each operand was there."""
+    bench = Bench(dut)
+    await bench.start()
+    names = ("STALL_X", "STALL_W", "STALL_YZ")
+    total = Counter[str]()
+    for number in range(40):
+        rng = bench.rng = np.random.default_rng([SEED, number, 2])
+        bench.arena.reset(rng)
+        shape = tuple(int(rng.integers(1, most + 1)) for most in (CFG.rows, CFG.tile_cols, CFG.tile_cols))
+        job = make_job(rng, bench.arena, shape, stimuli.Y * int(rng.integers(0, 2)), padded=False)
+        _, bench.grant = random_grants(rng, bench.arena)
+        before = [await bench.read(name) for name in names]
+        bench.granted.clear()
+        trigger, first = await bench.submit(job), len(bench.events)
+        await bench.wait_for(first + 1)
+        counted = [await bench.read(name) - was for name, was in zip(names, before, strict=True)]
+        wanted = stalls_of_tile(job, trigger, bench.granted)
+        if counted != wanted:
+            bench.errors["stalls counted"] += 1
+            cocotb.log.error("seed %d, tile %d, %s: stalls %s, not %s", SEED, number, shape, counted, wanted)
+        total.update(dict(zip(names, counted, strict=True)))
+    assert all(total[name] for name in names), total
+    bench.report("stalls", total)
+
+
+def stalls_of_tile(job: Job, trigger: int, granted: Sequence[Granted]) -> list[int]:
+    """Cycles in which a slot waits for X, for W but not X, for Y alone, in a job of one tile without transposes.
+
+    ``granted``: its requests. All of X and Y must be there, and the slot's line of W.
+    """
+    there: dict[str, list[int]] = {name: [] for name in "XWYZ"}
+    name_of = operand_of(job)
+    for cycle, address, store in granted:
+        there[name_of(address, store)].append(cycle - trigger + ARRIVAL_CYCLES)
+    x, w, y = max(there["X"]), there["W"], max(there["Y"], default=0)
+    waits, cycle = [0, 0, 0], JOB_CYCLES
+    for line in w:
+        for cause, ready in enumerate((x, line, y)):
+            waits[cause] += max(ready - cycle, 0)
+            cycle = max(ready, cycle)
+        cycle += CFG.pipe + 1
+    return waits
 
 
 @cocotb.test()

@@ -16,7 +16,11 @@ TRANS_X, TRANS_W, TRANS_Z, Y, Y_COLUMN, RELU, AFTER = (
 )
 SPECIALS = np.array([0, 0x8000, 1, 0x8001, 0x3FF, 0x400, 0x7BFF, 0xFBFF, 0x7C00, 0xFC00, 0x7E00, 0x7D01], np.uint16)
 LARGEST_SIZE = 70
-LONGEST_CYCLES = 3000  # of the array, for one random job: coverage comes from many jobs, not from long ones
+ARENA_BYTES = 1 << 19  # room for 7 jobs of the largest sizes
+LONGEST_CYCLES = 13_000
+"""Of the array, for one random job: more than any of the named configurations takes for the largest sizes."""
+LARGE, LARGE_FROM = 0.03, 60  # share of shapes of which all three sizes are at least so large
+BROKEN = 0.05  # share of illegal jobs
 VALUE_KINDS = ("normal", "any", "subnormal", "special", "zeros", "large")
 
 
@@ -75,7 +79,8 @@ class Job:
     y: Addresses | None
     z: Addresses
     registers: dict[str, int]
-    illegal: bool = False
+    illegal: str = ""
+    """Which of ``RULES`` it breaks, if any."""
 
     @property
     def macs(self) -> int:
@@ -141,12 +146,12 @@ def make_job(
     row = False
     if flags & Y and "y" not in given:
         lines, elements = stored["z"]
-        row = not flags & Y_COLUMN and rng.random() < 0.3
+        row = not flags & Y_COLUMN and rng.random() < 0.33
         if flags & Y_COLUMN:
             at["y"] = place_operand(rng, arena, (lines, 1), padded, repeats=0.1)
         elif row:
             at["y"] = np.repeat(place_operand(rng, arena, (1, elements), padded), lines, axis=0)
-        elif rng.random() < 0.3:
+        elif rng.random() < 0.5:
             at["y"] = at["z"]
         else:
             at["y"] = place_operand(rng, arena, stored["z"], padded, repeats=0.1)
@@ -158,8 +163,8 @@ def make_job(
     arena.allow(arena.writable, at["z"])
     registers = {"M_N": m | n << 16, "K_FLAGS": k | flags << 16}
     for name in ("x", "w", "y", "z"):
+        unused = int(rng.integers(1, 1 << 16)) & (-2 if name in at else -1)  # a job without Y may have any
         registers[f"{name.upper()}_ADDR"] = int(at[name][0, 0]) if name in at else int(rng.integers(0, 1 << 32))
-        unused = 2 * int(rng.integers(1, 1 << 15))  # of a single line
         registers[f"{name.upper()}_STRIDE"] = line_stride(at[name]) if len(at.get(name, [])) > 1 else unused
     if row:
         registers["Y_STRIDE"] = 0
@@ -196,15 +201,17 @@ def chained_job(rng: Generator, arena: Arena, cfg: HwConfig, before: Job, flags:
     return make_job(rng, arena, (shape[0], shape[1], shape[2]), flags, kind, given=given)
 
 
-def break_a_rule(rng: Generator, job: Job) -> Job:
-    """The same job with a zero size, or an odd address or stride: to be refused."""
-    registers = dict(job.registers)
-    name = str(rng.choice(["M_N", "K_FLAGS", "X_ADDR", "W_STRIDE", "Z_ADDR", "Z_STRIDE"]))
-    if name in ("M_N", "K_FLAGS"):
-        registers[name] &= 0xFFFF_0000
-    else:
-        registers[name] |= 1
-    return replace(job, registers=registers, illegal=True)
+RULES = {"M is 0": ("M_N", 0xFFFF_0000), "N is 0": ("M_N", 0xFFFF), "K is 0": ("K_FLAGS", 0xFFFF_0000)}
+RULES |= {f"odd {operand}_{part}": (f"{operand}_{part}", -1) for operand in "XWYZ" for part in ("ADDR", "STRIDE")}
+"""What makes a job illegal: a register, and the mask of it that stays when it is zeroed; -1: made odd instead."""
+
+
+def break_a_rule(rng: Generator, job: Job, rule: str = "") -> Job:
+    """The same job, to be refused for ``rule`` or else any of ``RULES``; those of Y hold for jobs with Y."""
+    rule = rule or str(rng.choice([name for name in RULES if job.flags & Y or not name.startswith("odd Y")]))
+    name, keep = RULES[rule]
+    value = job.registers[name]
+    return replace(job, registers={**job.registers, name: value | 1 if keep < 0 else value & keep}, illegal=rule)
 
 
 def random_size(rng: Generator, tile: int) -> int:
@@ -215,25 +222,55 @@ def random_size(rng: Generator, tile: int) -> int:
     return min(size, LARGEST_SIZE)
 
 
+def random_depth(rng: Generator, cfg: HwConfig) -> int:
+    """K, 1 to 70: an edge of the array, of a line or of the range; or any residue of a line, of the first one often."""
+    line = cfg.tile_cols
+    if rng.random() < 0.2:
+        edges = [
+            1,
+            cfg.cols - 1,
+            cfg.cols,
+            cfg.cols + 1,
+            line - 1,
+            line,
+            line + 1,
+            2 * line,
+            2 * line + 1,
+            LARGEST_SIZE,
+        ]
+        return int(np.clip(rng.choice(edges), 1, LARGEST_SIZE))
+    if rng.random() < 0.4:
+        return int(rng.integers(1, min(line, LARGEST_SIZE) + 1))
+    return int(rng.integers(1, LARGEST_SIZE + 1))
+
+
 def random_shape(rng: Generator, cfg: HwConfig) -> tuple[int, int, int]:
-    """M, N and K, not too much for the array; K in all residues of a line."""
+    """M, N and K, weighted to the edges, some of them all large; on small arrays not the longest."""
     while True:
-        shape = (random_size(rng, cfg.rows), random_size(rng, cfg.tile_cols), int(rng.integers(1, LARGEST_SIZE + 1)))
+        shape = (random_size(rng, cfg.rows), random_size(rng, cfg.tile_cols), random_depth(rng, cfg))
+        if rng.random() < LARGE:
+            m, n, k = (int(size) for size in rng.integers(LARGE_FROM, LARGEST_SIZE + 1, 3))
+            shape = (m, n, k)
         if core_cycles(cfg, shape) <= LONGEST_CYCLES:
             return shape
+
+
+def is_large(shape: tuple[int, int, int]) -> bool:
+    return min(shape) >= LARGE_FROM
 
 
 def random_queue(rng: Generator, arena: Arena, cfg: HwConfig, length: int) -> list[Job]:
     """Jobs of all options; some depend on the one before, some are illegal."""
     jobs: list[Job] = []
     for _ in range(length):
-        flags = int(rng.integers(0, AFTER << 1))
+        flags = int(rng.integers(0, AFTER << 1)) & ~(Y | Y_COLUMN)
+        flags |= Y * (rng.random() < 0.75) | Y_COLUMN * (rng.random() < 0.3)  # the five kinds of Y, equally often
         kind = str(rng.choice(VALUE_KINDS))
         if jobs and not jobs[-1].illegal and rng.random() < 0.3:
             job = chained_job(rng, arena, cfg, jobs[-1], flags, kind)
         else:
             job = make_job(rng, arena, random_shape(rng, cfg), flags, kind)
-        jobs.append(break_a_rule(rng, job) if rng.random() < 0.05 else job)
+        jobs.append(break_a_rule(rng, job) if rng.random() < BROKEN else job)
     return jobs
 
 

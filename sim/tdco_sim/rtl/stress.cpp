@@ -2,7 +2,9 @@
 //  - a request is stable until granted and does not depend on the grant;
 //  - a read touches bytes of one operand of one job that may load already; a store touches bytes of Z of the oldest
 //    job, each of them once;
-//  - the event of a job follows its last store by one cycle, ids are in order, the lock locks, counters are exact;
+//  - the event of a job follows its last store by one cycle, ids are in order, the lock locks;
+//  - counters are what the port and the registers showed: grants, refusals, busy cycles, jobs and MACs exactly, stalls
+//    as the cycles that the array's own work and the way to and from it leave;
 //  - after SOFT_CLEAR there is no new request and no event, and the engine idles at once, or after the grant of a
 //    request that was refused in that cycle.
 // Values are the caller's business.
@@ -24,8 +26,10 @@ enum Stall : uint32_t { NONE, RANDOM, BURSTS, HELD, STARVE_X, STARVE_W, STARVE_Y
 enum Stream : uint32_t { X, W, Y, Z, STREAMS };
 
 constexpr uint32_t MOST_JOBS = 8; // of a run: a bit for each operand of each job must fit readers[]
-constexpr uint32_t HELD_CYCLES = 1000, HELD_EVERY = 500, LONGEST_BURST = 60, LONGEST_PAUSE = 200;
+constexpr uint32_t HELD_CYCLES = 1000, HELD_EVERY = 100, LONGEST_BURST = 60, LONGEST_PAUSE = 200;
 constexpr double STARVED = 0.9;
+constexpr uint32_t STALL_REGISTERS[3] = {TDCO_REG_STALL_X, TDCO_REG_STALL_W, TDCO_REG_STALL_YZ};
+constexpr uint32_t PASSAGE_CYCLES = 12; // of a job, from TRIGGER to the array's control, and from the last sum to a request
 // With data there, the array is busy for two blocks of X at most before something must move on the port.
 constexpr uint32_t QUIET_CYCLES = 4 * TDCO_TILE_COLS * (TDCO_PIPE + 1) + 100;
 
@@ -39,6 +43,7 @@ typedef struct {
     uint64_t cycles; // first TRIGGER to last event
     uint64_t granted;
     uint32_t finished, flags, cleared;
+    uint32_t stalls[3]; // STALL_X, STALL_W and STALL_YZ, since they were cleared
 } Report;
 
 typedef struct {
@@ -77,6 +82,9 @@ struct Stress {
     uint64_t bytes_left = 0;
     uint64_t cycle = 0, last_progress = 0, last_event = 0, last_store = 0, first_trigger = 0, idle_trigger = 0;
     Counters counted{};
+    // Since the counters were cleared: cycles of the array for the jobs that finished; at most so many in which a job
+    // was there and the array neither worked for it nor counted a stall.
+    uint64_t array_cycles = 0, other_cycles = 0;
     Request waiting{};
     bool cleared = false;
 
@@ -100,6 +108,8 @@ struct Stress {
     void check_counters();
     void run(const uint32_t *words, Report &report);
 };
+
+uint64_t up(uint32_t size, uint32_t step) { return (size + step - 1) / step; }
 
 uint32_t first_byte(const Request &r)
 {
@@ -181,6 +191,7 @@ bool Stress::grants(const Request &now, uint32_t stream, uint32_t job)
     else if (scenario.stall >= STARVE_X)
         refused = scenario.stall - STARVE_X == stream && chance(STARVED);
     (refused ? counted.refused : counted.granted)++;
+    other_cycles += now.write; // the array may have nothing left to do
     if (refused && job < reports.size())
         reports[job].refused[stream]++;
     return !refused && now.valid;
@@ -202,7 +213,12 @@ void Stress::check_event()
         begin_store();
     } else {
         counted.macs += uint64_t(job.m) * job.n * job.k;
+        const uint64_t tiles = up(job.m, TDCO_ROWS) * up(job.n, TDCO_TILE_COLS);
+        array_cycles += tiles * up(job.k, TDCO_COLS) * TDCO_TILE_COLS;
+        // Sums leave the array a slot after the last; empty slots may follow, of which only the first cycle is a stall.
+        other_cycles += tiles * (TDCO_TILE_COLS + 3 * (TDCO_PIPE + 1));
     }
+    other_cycles += PASSAGE_CYCLES;
     events++;
     counted.jobs++;
     counted.finished++;
@@ -400,7 +416,8 @@ void Stress::clear()
     next_id = 0;
     if (waiting.valid)
         clock();
-    counted = {}; // from here on the engine counts again, if only a request that is still up
+    counted = {};
+    array_cycles = other_cycles = 0; // from here on the engine counts again, if only a request that is still up
     while (waiting.valid && error.empty())
         clock();
     if (top->busy)
@@ -423,6 +440,12 @@ void Stress::check_counters()
     c.macs = read(TDCO_REG_MACS_LO) | uint64_t(read(TDCO_REG_MACS_HI)) << 32;
     if (c != counted)
         fail("counters: " + c.describe() + "; the monitor counted " + counted.describe());
+    uint64_t stalls = 0;
+    for (uint32_t offset : STALL_REGISTERS)
+        stalls += read(offset);
+    if (stalls + array_cycles > c.busy || stalls + array_cycles + other_cycles < c.busy)
+        fail("stalls: " + std::to_string(stalls) + " of " + std::to_string(c.busy) + " busy cycles, the array worked "
+             + std::to_string(array_cycles) + ", at most " + std::to_string(other_cycles) + " are neither");
 }
 
 void Stress::run(const uint32_t *words, Report &report)
@@ -439,7 +462,7 @@ void Stress::run(const uint32_t *words, Report &report)
         if (cycle - last_progress > QUIET_CYCLES)
             fail("hang: nothing moved for " + std::to_string(QUIET_CYCLES) + " cycles");
     }
-    report = {events ? last_event - first_trigger : 0, counted.granted - granted, events, 0, 0};
+    report = {events ? last_event - first_trigger : 0, counted.granted - granted, events, 0, 0, {}};
     if (!error.empty())
         return;
     if (events < jobs.size()) {
@@ -450,6 +473,8 @@ void Stress::run(const uint32_t *words, Report &report)
     }
     report.flags = read(TDCO_REG_FLAGS);
     check_counters();
+    for (uint32_t i = 0; i < 3; i++)
+        report.stalls[i] = read(STALL_REGISTERS[i]);
     if (read(TDCO_REG_STATUS) != 0 || top->busy)
         fail("busy after the last event");
     if (read(TDCO_REG_RUNNING_JOB) != ((next_id - 1) & 0xFF))

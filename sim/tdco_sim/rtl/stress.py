@@ -31,13 +31,15 @@ class JobRun:
 
 @dataclass(frozen=True)
 class QueueRun:
-    """What happened to a queue. cycles: first TRIGGER to last event; flags: STATUS_FLAGS, unless it was cleared."""
+    """What happened to a queue. cycles: first TRIGGER to last event; flags: STATUS_FLAGS, unless it was cleared; stalls:
+    the engine's counters STALL_X, STALL_W and STALL_YZ since reset or SOFT_CLEAR, as "x", "w" and "yz"."""
 
     cycles: int
     granted: int
     finished: int
     flags: int
     cleared: bool
+    stalls: dict[str, int]
     jobs: list[JobRun]
 
 
@@ -57,6 +59,7 @@ class _Report(ctypes.Structure):
         ("finished", ctypes.c_uint32),
         ("flags", ctypes.c_uint32),
         ("cleared", ctypes.c_uint32),
+        ("stalls", ctypes.c_uint32 * 3),
     ]
 
 
@@ -95,7 +98,10 @@ class StressEngine:
         if failed:
             raise SimError(self.stress.tdco_stress_error(self.handle).decode())
         runs = [JobRun(bool(j.queued), dict(zip("xwyz", j.refused, strict=True))) for j in of_jobs]
-        return QueueRun(report.cycles, report.granted, report.finished, report.flags, bool(report.cleared), runs)
+        stalls = dict(zip(("x", "w", "yz"), report.stalls, strict=True))
+        return QueueRun(
+            report.cycles, report.granted, report.finished, report.flags, bool(report.cleared), stalls, runs
+        )
 
     def close(self) -> None:
         self.stress.tdco_stress_close(self.handle)
