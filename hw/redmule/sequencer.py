@@ -55,6 +55,11 @@ class Sequencer(wiring.Component):
                 **{name: Out(width) for name, width in outputs.items()},
             }
         )
+        self.size = {d: Signal(16, name=f"{d}_size", reset_less=True) for d in "mnk"}
+        self.left = {d: Signal(16, name=f"{d}_left", reset_less=True) for d in "mnk"}
+        # left <= step, kept beside ``left``: much hangs on it.
+        self.step = {"m": cfg.rows, "n": cfg.tile_cols, "k": 1}
+        self.last = {d: Signal(name=f"{d}_last", reset_less=True) for d in "mnk"}
         self.tile_layout = StructLayout(
             {"rows": unsigned(cfg.rows.bit_length()), "cols": unsigned(line_bits), "relu": 1}
         )
@@ -75,13 +80,7 @@ class Sequencer(wiring.Component):
 
         Returns whether the job has a Y, and whether its stored lines run across the tile's columns.
         """
-        cfg, walk = self.cfg, self.walk
-        size = {d: Signal(16, name=f"{d}_size", reset_less=True) for d in "mnk"}
-        left = {d: Signal(16, name=f"{d}_left", reset_less=True) for d in "mnk"}
-        step = {"m": cfg.rows, "n": cfg.tile_cols, "k": 1}
-        # left <= step, kept beside ``left``: much hangs on it.
-        last = {d: Signal(name=f"{d}_last", reset_less=True) for d in "mnk"}
-        last_m, last_n, last_k = (last[d] for d in "mnk")
+        cfg, walk, left, last = self.cfg, self.walk, self.left, self.last
         use_y, relu, lines_x, lines_w, lines_y = (
             Signal(name=n, reset_less=True) for n in ("use_y", "relu", "lines_x", "lines_w", "lines_y")
         )
@@ -91,8 +90,8 @@ class Sequencer(wiring.Component):
 
         m.d.comb += [
             self.jobs.ready.eq(~walk["active"]),
-            tile.rows.eq(Mux(last_m, left["m"], cfg.rows)),
-            tile.cols.eq(Mux(last_n, left["n"], cfg.tile_cols)),
+            tile.rows.eq(Mux(last["m"], left["m"], cfg.rows)),
+            tile.cols.eq(Mux(last["n"], left["n"], cfg.tile_cols)),
             tile.relu.eq(relu),
             self.live_rows.eq((1 << tile.rows) - 1),
             self.live_cols.eq((1 << tile.cols) - 1),
@@ -102,9 +101,9 @@ class Sequencer(wiring.Component):
             self.w_by_col.eq(~lines_w),
             walk["inside"].eq(walk["active"] & begun),
             begin.eq(walk["issue"] & ~begun),
-            tile_end.eq(walk["issue"] & (column == cfg.cols - 1) & last_k),
+            tile_end.eq(walk["issue"] & (column == cfg.cols - 1) & last["k"]),
             self.slot.eq(walk["issue"] & self.real),
-            self.chunk_done.eq(self.slot & (last_k | (index == cfg.tile_cols - 1))),
+            self.chunk_done.eq(self.slot & (last["k"] | (index == cfg.tile_cols - 1))),
             *(self.load[c].eq(walk["issue"] & (column == c)) for c in range(cfg.cols)),
             self.y_take.eq(begin & use_y),
         ]
@@ -114,16 +113,10 @@ class Sequencer(wiring.Component):
         with m.If(walk["issue"]):
             m.d.sync += [begun.eq(1), column.eq(Mux(column == cfg.cols - 1, 0, column + 1))]
         with m.If(self.slot):
-            m.d.sync += [left["k"].eq(left["k"] - 1), last_k.eq(left["k"] <= 2)]
             m.d.sync += index.eq(Mux(self.chunk_done, 0, index + 1))
         with m.If(tile_end):
-            m.d.sync += [begun.eq(0), left["k"].eq(size["k"]), last_k.eq(size["k"] <= 1)]
-            m.d.sync += left["n"].eq(Mux(last_n, size["n"], left["n"] - cfg.tile_cols))
-            m.d.sync += last_n.eq(Mux(last_n, size["n"] <= cfg.tile_cols, left["n"] <= 2 * cfg.tile_cols))
-            with m.If(last_n):
-                m.d.sync += [left["m"].eq(left["m"] - cfg.rows), last_m.eq(left["m"] <= 2 * cfg.rows)]
-                with m.If(last_m):
-                    m.d.sync += walk["active"].eq(0)
+            m.d.sync += begun.eq(0)
+        self._count_down(m, tile_end)
         with m.If(self.jobs.valid & self.jobs.ready):
             job = self.jobs.payload
             m.d.sync += [
@@ -131,8 +124,8 @@ class Sequencer(wiring.Component):
                 begun.eq(0),
                 column.eq(0),
                 index.eq(0),
-                *(register[d].eq(job[d]) for register in (size, left) for d in "mnk"),
-                *(last[d].eq(job[d] <= step[d]) for d in "mnk"),
+                *(register[d].eq(job[d]) for register in (self.size, left) for d in "mnk"),
+                *(last[d].eq(job[d] <= self.step[d]) for d in "mnk"),
                 use_y.eq(job.flags.y),
                 relu.eq(job.flags.relu),
                 lines_x.eq(job.flags.trans_x),
@@ -140,6 +133,20 @@ class Sequencer(wiring.Component):
                 lines_y.eq(job.flags.trans_z),
             ]
         return use_y, ~lines_y
+
+    def _count_down(self, m: Module, tile_end: Signal) -> None:
+        """What is left of each dimension; when nothing is, the job is done."""
+        step, size, left, last = self.step, self.size, self.left, self.last
+        with m.If(self.slot):
+            m.d.sync += [left["k"].eq(left["k"] - 1), last["k"].eq(left["k"] <= 2)]
+        with m.If(tile_end):
+            m.d.sync += [left["k"].eq(size["k"]), last["k"].eq(size["k"] <= 1)]
+            m.d.sync += left["n"].eq(Mux(last["n"], size["n"], left["n"] - step["n"]))
+            m.d.sync += last["n"].eq(Mux(last["n"], size["n"] <= step["n"], left["n"] <= 2 * step["n"]))
+            with m.If(last["n"]):
+                m.d.sync += [left["m"].eq(left["m"] - step["m"]), last["m"].eq(left["m"] <= 2 * step["m"])]
+                with m.If(last["m"]):
+                    m.d.sync += self.walk["active"].eq(0)
 
     def _check_operands(self, m: Module, lines_x: Value, lines_w: Value, no_y: Value) -> None:
         """Whether the next slot has what it needs, and who is to blame if not."""
@@ -178,10 +185,10 @@ class Sequencer(wiring.Component):
 
         The array keeps a column of Y in a register, so columns are read a cycle ahead: the first one with the slot.
         """
-        inside, last = Signal(), Signal()
+        inside = Signal(name="y_inside")  # y_index != 0, kept beside it: what is read hangs on it
+        last = Signal()
         use, stored_by_col, freeing = (Signal(name=name) for name in ("y_using", "y_stored_by_col", "y_freeing"))
         m.d.comb += [
-            inside.eq(self.y_index != 0),
             last.eq((inside | begin) & (self.y_index == self.cfg.tile_cols - 1)),
             self.y_ahead.eq(~inside),
             self.y_use.eq(Mux(inside, use, use_y)),
@@ -191,7 +198,7 @@ class Sequencer(wiring.Component):
         with m.If(self.en):
             m.d.sync += [self.first.eq(inside | begin), freeing.eq(last & self.y_use)]
             with m.If(inside | begin):
-                m.d.sync += self.y_index.eq(Mux(last, 0, self.y_index + 1))
+                m.d.sync += [self.y_index.eq(Mux(last, 0, self.y_index + 1)), inside.eq(~last)]
             with m.If(begin):
                 m.d.sync += [use.eq(use_y), stored_by_col.eq(by_col)]
 

@@ -52,14 +52,15 @@ class StoreBuffer(wiring.Component):
         complete = Array(Signal(name=f"complete{bank}") for bank in (0, 1))
         read_bank = Signal(init=1)  # the bank that is written first
         elements = [self.column.word_select(r, self.acc.width) for r in range(self.cfg.rows)]
-        if self.acc != FP16:
-            rounded = [narrow(m, e, f"z_{r}") for r, e in enumerate(elements)]
-            elements = [element for element, _ in rounded]
-            too_large = Cat(overflow for _, overflow in rounded)
-            m.d.sync += self.overflow.eq(self.write_en & (too_large & self.rows).any())
+        if self.acc == FP16:
+            nonfinite = [e[FP16.frac_bits : -1].all() for e in elements]
+        else:
+            narrowed = (narrow(m, e, f"z_{r}") for r, e in enumerate(elements))
+            elements, nonfinite, too_large = map(list, zip(*narrowed, strict=True))
+            m.d.sync += self.overflow.eq(self.write_en & (Cat(too_large) & self.rows).any())
         # A NaN has no sign here, so ReLU is a question of the sign alone.
         results = Cat(Mux(self.relu & e[-1], 0, e) for e in elements)
-        special = Cat(e[FP16.frac_bits : -1].all() & ~(self.relu & e[-1]) for e in elements)
+        special = Cat(n & ~(self.relu & e[-1]) for e, n in zip(elements, nonfinite, strict=True))
         m.d.comb += [
             self.room.eq(claimed < 2),
             storage.write_en.eq(self.write_en),

@@ -108,12 +108,12 @@ class Engine(wiring.Component):
         slots_per_fetch = 1 + -(-FETCH_CYCLES // (self.hw.pipe + 1))
         lines = self.streamer.w_lines
         line = lines.payload
-        taken = lines.valid & lines.ready
-        by_line = Mux(line.inner_lines, taken, Mux(taken & line.last_of_block, line.count, 0))
         ahead = Signal(range(2 * self.hw.tile_cols + 1))
         short = Signal()
-        # Both differences at once: whether a slot is taken is known last.
-        left = Mux(self.sequencer.slot, ahead + by_line - 1, ahead + by_line)
+        # Every sum at once: whether the line is granted and whether a slot is taken is known last.
+        longer = ahead + Mux(line.inner_lines, 1, Mux(line.last_of_block, line.count, 0))
+        slot = self.sequencer.slot
+        left = Mux(lines.valid & lines.ready, Mux(slot, longer - 1, longer), Mux(slot, ahead - 1, ahead))
         m.d.sync += ahead.eq(Mux(self.streamer.clear, 0, left))
         m.d.comb += short.eq(ahead < slots_per_fetch)
         return short

@@ -5,6 +5,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from .round import FP16, FP32, leading_zeros, round_nearest_even, shift_right
 
 REBIAS = FP32.bias - FP16.bias
+SHIFT_BITS = FP16.precision.bit_length()
 
 
 def widen(m: Module, half: Value, name: str) -> Value:
@@ -26,23 +27,30 @@ def widen(m: Module, half: Value, name: str) -> Value:
     return result
 
 
-def narrow(m: Module, single: Value, name: str) -> tuple[Value, Value]:
-    """A binary32 rounded to binary16, any NaN to the canonical one; and whether a finite value became infinite."""
+def narrow(m: Module, single: Value, name: str) -> tuple[Value, Value, Value]:
+    """A binary32 rounded to binary16, any NaN to the canonical one; whether that is an infinity or NaN; and whether a
+    finite value became one.
+
+    It is rounded both as a normal number, which needs no shift, and as a subnormal one, which needs no exponent.
+    """
     fraction, exponent = single[: FP32.frac_bits], single[FP32.frac_bits : -1]
     special = exponent.all()
-    distance = Signal(range(REBIAS + 2), name=f"{name}_distance")  # to the right, below the smallest normal number
-    with m.If(exponent <= REBIAS):
-        m.d.comb += distance.eq(REBIAS + 1 - exponent)
-    shifted, sticky = shift_right(m, Cat(fraction, exponent.any()), distance, name)
+    small = exponent <= REBIAS
     tail = FP32.precision - FP16.precision - 1  # one digit below the last place goes to the rounding as it is
-    rebiased = Signal(FP32.exp_bits, name=f"{name}_rebiased")
-    m.d.comb += rebiased.eq(Mux(exponent <= REBIAS, 1, exponent - REBIAS))
-    magnitude, too_large = round_nearest_even(m, FP16, shifted[tail:], shifted[:tail].any() | sticky, rebiased)
+    significand = Cat(fraction, Const(1, 1))
+
+    normal, too_large = round_nearest_even(
+        m, FP16, significand[tail:], significand[:tail].any(), (exponent - REBIAS)[: FP32.exp_bits]
+    )
+    # One place further for each step of the exponent down; beyond what SHIFT_BITS can say nothing is left.
+    shifted, sticky = shift_right(m, significand[1:], (REBIAS - exponent)[:SHIFT_BITS], name)
+    subnormal, _ = round_nearest_even(
+        m, FP16, Cat(shifted, Const(0, 1))[tail:], shifted[:tail].any() | sticky | fraction[0], Const(1, 1)
+    )
+    vanishes = exponent + (1 << SHIFT_BITS) <= REBIAS
+
+    nonfinite = too_large & ~small
+    magnitude = Mux(small, Mux(vanishes, 0, subnormal), normal)
     result = Signal(FP16.width, name=name)
-    with m.If(special & fraction.any()):
-        m.d.comb += result.eq(FP16.nan)
-    with m.Elif(special):
-        m.d.comb += result.eq(Cat(Const(FP16.infinity, FP16.width - 1), single[-1]))
-    with m.Else():
-        m.d.comb += result.eq(Cat(magnitude, single[-1]))
-    return result, too_large & ~special
+    m.d.comb += result.eq(Mux(special & fraction.any(), FP16.nan, Cat(magnitude, single[-1])))
+    return result, nonfinite, nonfinite & ~special

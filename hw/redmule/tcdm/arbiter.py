@@ -32,7 +32,7 @@ class BankArbiter(wiring.Component):
 
     Members:
         wanted: clients that request the bank. engine: the engine takes it; never while ``closed``.
-        closed: the engine must not take it. grant: the client that gets it, if any.
+        closed: the engine must not take it. first: the client whose turn it is, if any; grant: and who gets it.
         state, next_state: of the bank.
     """
 
@@ -44,6 +44,7 @@ class BankArbiter(wiring.Component):
                 "wanted": In(cfg.l1_ports),
                 "engine": In(1),
                 "closed": Out(1),
+                "first": Out(cfg.l1_ports),
                 "grant": Out(cfg.l1_ports),
                 "state": In(layout),
                 "next_state": Out(layout),
@@ -53,12 +54,12 @@ class BankArbiter(wiring.Component):
     def elaborate(self, _platform: object) -> Module:
         m = Module()
         later = self.wanted & self.state.later
-        first = _lowest(Mux(later.any(), later, self.wanted))
         granted = self.wanted.any() & ~self.engine
         m.d.comb += [
             self.closed.eq(self.state.taken == self.max_wait),
-            self.grant.eq(Mux(self.engine, 0, first)),
-            self.next_state.later.eq(Mux(granted, ~(first | (first - 1)), self.state.later)),
+            self.first.eq(_lowest(Mux(later.any(), later, self.wanted))),
+            self.grant.eq(Mux(self.engine, 0, self.first)),
+            self.next_state.later.eq(Mux(granted, ~(self.first | (self.first - 1)), self.state.later)),
             self.next_state.taken.eq(Mux(self.engine & self.wanted.any(), self.state.taken + 1, 0)),
         ]
         return m
@@ -68,7 +69,7 @@ class Arbiter(wiring.Component):
     """All banks' arbiters and the engine's grant.
 
     Members, arrays with an entry a bank:
-        wanted, grant: clients that request the bank, and the one that gets it.
+        wanted, first, grant: clients that request the bank, the one whose turn it is, and the one that gets it.
         engine_req, engine_banks: the engine requests these banks; engine_gnt: and gets them.
         state, next_state: of the banks.
     """
@@ -79,6 +80,7 @@ class Arbiter(wiring.Component):
         super().__init__(
             {
                 "wanted": In(clients).array(banks),
+                "first": Out(clients).array(banks),
                 "grant": Out(clients).array(banks),
                 "engine_req": In(1),
                 "engine_banks": In(banks),
@@ -97,6 +99,7 @@ class Arbiter(wiring.Component):
                 bank.wanted.eq(self.wanted[b]),
                 bank.engine.eq(self.engine_gnt & self.engine_banks[b]),
                 bank.state.eq(self.state[b]),
+                self.first[b].eq(bank.first),
                 self.grant[b].eq(bank.grant),
                 self.next_state[b].eq(bank.next_state),
             ]

@@ -57,21 +57,23 @@ class Interconnect(wiring.Component):
         """The engine's words in the order of the banks."""
         cfg, port = self.cfg, self.engine
         banks, words = cfg.l1_banks, cfg.port_words
-        engine = {"be": Signal(4 * banks), "wdata": Signal(32 * banks), "beyond": Signal(banks)}
+        # Which words are wanted is known before they are in order: that keeps the path through the grant short.
+        wanted = Cat(port.be.word_select(i, 4).any() for i in range(words))
+        inputs = {"wanted": (wanted, 1), "be": (port.be, 4), "wdata": (port.wdata, 32)}
+        engine = {name: Signal(bits * banks) for name, (_, bits) in inputs.items()}
+        engine["beyond"] = Signal(banks)
         with m.Switch(self._bank_of(port.addr)):  # whole lines by case: simulators shift them many times slower
             for first in range(banks):
                 with m.Case(first):
                     m.d.comb += engine["beyond"].eq((1 << first) - 1)  # banks that hold words of the next row
-                    for name, bits in (("be", 4), ("wdata", 32)):
-                        value = getattr(port, name)
+                    for name, (value, bits) in inputs.items():
                         before = max(0, first + words - banks)  # words that wrapped to the first banks
                         low, high = value[(words - before) * bits :], value[: (words - before) * bits]
                         pad = Signal((first - before) * bits, name=f"pad_{name}_{first}")
                         m.d.comb += engine[name].eq(Cat(low, pad, high))
-        enabled = Cat(engine["be"].word_select(b, 4).any() for b in range(banks))
         m.d.comb += [
             arbiter.engine_req.eq(port.req),
-            arbiter.engine_banks.eq(enabled),
+            arbiter.engine_banks.eq(engine["wanted"]),
             port.gnt.eq(arbiter.engine_gnt),
         ]
         return engine
@@ -99,15 +101,15 @@ class Interconnect(wiring.Component):
         next_row = Signal(row_bits(cfg))
         m.d.comb += next_row.eq(row + 1)
         for b in range(cfg.l1_banks):
-            bank, grant = self.banks[b], arbiter.grant[b]
+            bank, first = self.banks[b], arbiter.first[b]
             chosen = Signal(len(payloads[0]), name=f"bank_{b}_client")
-            with m.If(grant.any()):
-                m.d.comb += chosen.eq(_any_of(p & g.replicate(len(p)) for p, g in zip(payloads, grant, strict=True)))
+            with m.If(first.any()):
+                m.d.comb += chosen.eq(_any_of(p & f.replicate(len(p)) for p, f in zip(payloads, first, strict=True)))
             taken = arbiter.engine_gnt & arbiter.engine_banks[b]
             word, be = engine["wdata"].word_select(b, 32), engine["be"].word_select(b, 4)
             payload = Cat(word, be, port.we, Mux(engine["beyond"][b], next_row, row))
             m.d.comb += [
-                bank.en.eq(taken | grant.any()),
+                bank.en.eq(taken | first.any()),
                 Cat(bank.wdata, bank.be, bank.we, bank.row).eq(Mux(taken, payload, chosen)),
             ]
 
