@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tdco_spec import MEMORY_MAP, HwConfig
 
 from ..errors import SimError
 from ..result import RunResult
+from ..soc.elf import read_elf
 from ..soc.firmware import program_elf
+from ..soc.profile import profile
+from ..soc.program import read_tables
 from ..tensors import as_stored, count_steps, description, memory_image, read_state, split_outputs
 from .install import Gvsoc
-from .simulator import LIMIT_CYCLES, Simulator
+from .simulator import LIMIT_CYCLES, Run, Simulator
 
 L2_BASE = MEMORY_MAP["l2"].base
 
@@ -27,18 +32,21 @@ def run(
     inputs: Mapping[str, np.ndarray] | None = None,
     state: Mapping[str, np.ndarray] | None = None,
     limit_cycles: int = LIMIT_CYCLES,
+    with_profile: bool = False,
 ) -> RunResult:
     """Runs the program in ``out_dir`` once per entry of ``inputs`` [steps, ...], once if it has none.
 
     ``verilog`` (top module redmule) is the engine; without it, its cycle model. Each step is a process of its own; the
-    bytes of L2 go from one to the next.
+    bytes of L2 go from one to the next. ``stats`` are those of platform soc, without what only it can count: retired
+    instructions, refused requests. With ``with_profile``, they have ``profile`` and ``events`` of the last step.
 
     Raises:
         SimError: if an input does not fit the program, the firmware does not build, or a step does not end with 0.
     """
     document = description(out_dir)
     cfg = HwConfig(**document["hw"])
-    elf = program_elf(out_dir, cfg)
+    elf = read_elf(program_elf(out_dir, cfg))
+    tables = read_tables(elf, out_dir / "program.c")
     inputs = inputs or {}
     steps = count_steps(document, inputs)
     l2 = bytearray(memory_image(out_dir, document, state).ljust(cfg.l2_bytes, b"\0"))
@@ -46,26 +54,53 @@ def run(
     simulator = Simulator(gvsoc, cfg, verilog)
     began = time.perf_counter()
     outputs: list[np.ndarray] = []
-    step_cycles: list[int] = []
+    runs: list[Run] = []
     for step in range(steps):
         for spec in document["inputs"]:
             data = feed[spec["name"]][step].tobytes()
             l2[spec["addr"] - L2_BASE : spec["addr"] - L2_BASE + len(data)] = data
-        done = simulator.run(elf, {"l2": bytes(l2)}, limit_cycles)
+        done = simulator.run(elf.path, {"l2": bytes(l2)}, limit_cycles, [call.kernel for call in tables.calls])
         if done.exit_code != 0:
             how = "the limit of cycles" if done.exit_code is None else f"exit code {done.exit_code}"
             said = f"; it printed: {done.output.strip()}" if done.output.strip() else ""
             raise SimError(f"{how} after {done.cycles} cycles{said}", f"{out_dir}, step {step}")
-        step_cycles.append(done.cycles)
+        runs.append(done)
         l2[:] = done.memories["l2"]
         parts = [done.read(spec["addr"], spec["bytes"]) for spec in document["outputs"]]
         outputs.append(np.frombuffer(b"".join(parts), np.uint8))
     stats = {
         "steps": steps,
         "seconds": time.perf_counter() - began,
-        "cycles": sum(step_cycles),
-        "step_cycles": step_cycles,
-        "firmware_sha256": hashlib.sha256(elf.read_bytes()).hexdigest(),
+        **_stats(runs, cfg),
+        "firmware_sha256": hashlib.sha256(elf.path.read_bytes()).hexdigest(),
         "gvsoc_version": gvsoc.version,
     }
+    if with_profile:
+        stats["events"] = runs[-1].events
+        stats["profile"] = profile(runs[-1].events, tables, cfg, 0, runs[-1].cycles)
     return RunResult(split_outputs(document["outputs"], np.stack(outputs)), read_state(out_dir, bytes(l2)), stats)
+
+
+def _stats(runs: Sequence[Run], cfg: HwConfig) -> dict[str, Any]:
+    """What the steps did, with the keys of platform soc."""
+    total: Counter[str] = Counter()
+    flags = 0
+    for run in runs:
+        total.update(run.counts)
+        flags |= run.counts["status_flags"]
+    cycles = sum(run.cycles for run in runs)
+    return {
+        "jobs": total["jobs"],
+        "macs": total["macs"],
+        "cycles": cycles,
+        "step_cycles": [run.cycles for run in runs],
+        "busy": {
+            "engine": total["engine_busy"],
+            "dma": total["dma_busy"],
+            "cores": cycles - total["asleep"] // cfg.cores,
+        },
+        "status_flags": flags,
+        "dma_bytes": {name: total[name] for name in ("l2_l1", "l1_l2", "l3_l2")},
+        "l1_peak_bytes": max(run.counts["l1_peak"] for run in runs),
+        "l2_peak_bytes": max(run.counts["l2_peak"] for run in runs),
+    }

@@ -6,7 +6,7 @@ import os
 import struct
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from tdco_spec.emit import c_header, config_json, region_sizes
 from ..build import cached, compile_objects, linker, run_tool
 from ..errors import SimError
 from ..soc import firmware
+from ..soc.simulator import TraceEvent
 from ..verilator import verilate, wrapper_flags
 from .install import Gvsoc
 
@@ -23,6 +24,7 @@ HERE = Path(__file__).parent
 SIM = HERE.parent
 TARGET = HERE / "target"
 ENGINE_MODEL = [SIM / "model" / "engine.cpp", SIM / "model" / "model.cpp"]
+OTHERS = ("control", "l3_dma", "watch")
 MEMORIES = ("l1", "l2", "l3")
 LIMIT_CYCLES = 2_000_000_000
 FLAGS = ("-std=gnu++20", "-O3", "-march=native", "-ffp-contract=off", "-fno-stack-protector", "-D__GVSOC__", "-w")
@@ -31,12 +33,15 @@ STALL_SECONDS = 3600
 
 @dataclass(frozen=True)
 class Run:
-    """How a run ended. ``exit_code`` is None after the limit of cycles; ``cycles`` count from the cores' start."""
+    """How a run ended. ``exit_code`` is None after the limit of cycles; ``cycles`` count from the cores' start, as those
+    of ``events`` do. ``counts`` are what the components beside tdco_soc.py counted."""
 
     exit_code: int | None
     cycles: int
     output: str
     memories: Mapping[str, bytes]
+    events: list[TraceEvent]
+    counts: dict[str, int]
 
     def read(self, addr: int, count: int) -> bytes:
         """Bytes of L1, L2 or L3 as the run left them.
@@ -68,8 +73,8 @@ def _components(gvsoc: Gvsoc, cfg: HwConfig, verilog: str | None) -> Path:
         engine = compile_objects("gvsoc-engine", [TARGET / "engine.cpp"], flags, includes, headers)
         engine += compile_objects("gvsoc-rtl", [SIM / "rtl" / "engine.cpp"], flags_rtl, includes, headers)
         engine += [model / "libVredmule.a", model / "libverilated.a"]
-    others = compile_objects("gvsoc", [TARGET / "control.cpp", TARGET / "l3_dma.cpp"], flags, includes, headers)
-    parts = {"engine": engine, "control": others[:1], "l3_dma": others[1:]}
+    others = compile_objects("gvsoc", [TARGET / f"{name}.cpp" for name in OTHERS], flags, includes, headers)
+    parts = {"engine": engine} | {name: [file] for name, file in zip(OTHERS, others, strict=True)}
 
     def make(directory: Path) -> None:
         (directory / "tdco").mkdir()
@@ -116,8 +121,15 @@ class Simulator:
         self.gvsoc, self.cfg = gvsoc, cfg
         self.config = _config(gvsoc, cfg, _components(gvsoc, cfg, verilog))
 
-    def run(self, elf: Path, memories: Mapping[str, bytes] | None = None, limit_cycles: int = LIMIT_CYCLES) -> Run:
+    def run(
+        self,
+        elf: Path,
+        memories: Mapping[str, bytes] | None = None,
+        limit_cycles: int = LIMIT_CYCLES,
+        calls: Sequence[int] = (),
+    ) -> Run:
         """Runs ``elf`` once. ``memories`` are bytes of l2 and l3 from their start, before the program is loaded.
+        ``calls``: the entries of its kernel calls, which the events are to tell of.
 
         Raises:
             SimError: if GVSoC fails, or gives up.
@@ -128,6 +140,7 @@ class Simulator:
             (work / "firmware.elf").write_bytes(elf.read_bytes())
             for name in ("l2", "l3"):
                 (work / f"{name}.in").write_bytes((memories or {}).get(name) or bytes(1))
+            (work / "calls.in").write_text("".join(f"{entry:x}\n" for entry in calls))
             env = os.environ | {"LD_LIBRARY_PATH": str(self.gvsoc.prefix / "lib")}
             env["TDCO_GVSOC_LIMIT_CYCLES"] = str(limit_cycles)
             command: list[str | Path] = [self.gvsoc.launcher, f"--config={self.config}"]
@@ -141,10 +154,24 @@ class Simulator:
             if not (work / "stop").exists():
                 said = (output + done.stderr.decode(errors="replace")).strip().splitlines()[-20:]
                 raise SimError(f"ended with code {done.returncode} before the program:\n" + "\n".join(said), "GVSoC")
-            how, cycles = (work / "stop").read_text().split()
+            how, cycles, start = (work / "stop").read_text().split()
+            events, counts = _seen((work / "seen.out").read_text(), int(start))
             left = {name: (work / f"{name}.out").read_bytes() for name in MEMORIES}
             assert all(len(left[name]) == sizes[name] for name in MEMORIES)
-            return Run(None if how == "limit" else int(how), int(cycles), output, left)
+            return Run(None if how == "limit" else int(how), int(cycles), output, left, events, counts)
+
+
+def _seen(text: str, start: int) -> tuple[list[TraceEvent], dict[str, int]]:
+    """Events, in cycles since ``start``, and counts, of the lines that report.hpp describes."""
+    events, counts = [], {}
+    for line in text.splitlines():
+        kind, *fields = line.split()
+        if kind == "count":
+            counts[fields[0]] = int(fields[1])
+        else:
+            track, index, begin, end, refused = map(int, fields)
+            events.append(TraceEvent(track, index, begin - start, end - start, refused, 0))
+    return events, counts
 
 
 def try_out(gvsoc: Gvsoc) -> None:

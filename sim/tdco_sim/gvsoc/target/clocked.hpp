@@ -24,6 +24,7 @@ class RoundToNearest {
 class ClockedEngine {
   public:
     bool event = false;     // a job ended
+    bool refused = false;   // the port's request was not granted
     uint32_t read_data = 0; // of the register read in the last cycle
 
     ClockedEngine()
@@ -45,7 +46,7 @@ class ClockedEngine {
             grant_cycle = now + send(request, access_word);
         }
         const bool granted = request.valid && now >= grant_cycle;
-        sent = request.valid && !granted;
+        sent = refused = request.valid && !granted;
         if (granted)
             device->settle(access, true);
         event = device->event;

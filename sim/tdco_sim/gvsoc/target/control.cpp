@@ -1,5 +1,5 @@
 // Exit, standard output, the cycle limit, and what is left when the program ends: the memories and a line with the
-// exit code and the cycles since the cores started.
+// exit code, the cycles since the cores started, and when they did.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -25,12 +25,14 @@ class Control : public vp::Component {
         start.set_sync_meth(&Control::started);
         new_slave_port("start", &start);
         new_master_port("memory", &memory);
+        new_master_port("left", &left);
     }
 
   private:
     vp::IoSlave soc_control, std_out;
     vp::IoMaster memory;
     vp::WireSlave<bool> start;
+    vp::WireMaster<bool> left; // the others say what they saw
     vp::ClockEvent limit;
     int64_t start_cycle = 0;
 
@@ -68,9 +70,10 @@ class Control : public vp::Component {
         const long long cycles = clock.get_cycles() - start_cycle;
         for (const char *name : {"l1", "l2", "l3"})
             save(name);
+        left.sync(true);
         std::fflush(stdout);
         if (FILE *const file = std::fopen("stop", "w")) {
-            std::fprintf(file, "%s %lld\n", how.c_str(), cycles);
+            std::fprintf(file, "%s %lld %lld\n", how.c_str(), cycles, (long long)start_cycle);
             std::fclose(file);
         }
         time.get_engine()->quit(status);

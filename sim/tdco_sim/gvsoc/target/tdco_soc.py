@@ -43,8 +43,8 @@ def log2(value):
 
 
 def icache(parent, cfg):
-    """Private caches, and the shared one in two banks."""
-    line_bits, ways_bits, banks = log2(cfg["icache_line_bytes"]), 2, 2
+    """Private caches, and the shared one in banks."""
+    line_bits, ways_bits, banks = log2(cfg["icache_line_bytes"]), 2, cfg["icache_l1_banks"]
 
     def cache(size_bytes):
         return {
@@ -78,85 +78,118 @@ def event_unit(parent, harts, events):
     return Event_unit(parent, "event_unit", {"nb_core": harts, "properties": properties})
 
 
+class Core(st.Component):
+    """A core in a component of its own: GVSoC shares floating-point units among the cores of one parent."""
+
+    def __init__(self, parent, name, core_id):
+        super().__init__(parent, name)
+        core = ClusterCore(self, "core", cluster_id=0, core_id=core_id, pulpnn=False)
+        for port in ("data", "data_debug", "fetch", "irq_ack"):
+            self.bind(core, port, self, port)
+        for port in ("clock_en", "irq_req", "bootaddr", "fetchen", "flush_cache"):
+            self.bind(self, port, core, port)
+
+
 class Cluster(st.Component):
     """Cores, instruction caches, L1, event unit, DMAs and engine, with L2 and L3."""
 
     def __init__(self, parent, name, spec):
         super().__init__(parent, name)
-        self.cfg, self.regions, events = spec["hw"], spec["memory_map"], spec["events"]
+        self.cfg, self.regions, self.events = spec["hw"], spec["memory_map"], spec["events"]
         cfg, harts = self.cfg, self.cfg["cores"] + 1
-
-        cores = [ClusterCore(self, f"pe{i}", cluster_id=0, core_id=i, pulpnn=False) for i in range(harts)]
-        caches = icache(self, cfg)
-        units = event_unit(self, harts, events)
-        dma = Mchan(self, "dma", nb_channels=harts + 1)  # the last one belongs to nobody: it has no event
-        l3_dma = Own(
+        self.caches = icache(self, cfg)
+        self.icache_ctrl = Icache_ctrl(self, "icache_ctrl")
+        self.units = event_unit(self, harts, self.events)
+        self.dma = Mchan(self, "dma", nb_channels=harts + 1)  # the last one belongs to nobody: it has no event
+        self.l3_dma = Own(
             self, "l3_dma", "l3_dma",
             startup_cycles=cfg["l3_startup_cycles"], cycles_per_byte=cfg["l3_cycles_per_byte"],
         )  # fmt: skip
-        engine = Own(self, "engine", "engine", l1_base=self.regions["l1"]["base"], l1_bytes=cfg["l1_bytes"])
-        control = Own(
+        self.engine = Own(self, "engine", "engine", l1_base=self.regions["l1"]["base"], l1_bytes=cfg["l1_bytes"])
+        self.control = Own(
             self, "control", "control",
             **{f"{m}_{key}": self.regions[m][key] for m in ("l1", "l2", "l3") for key in ("base", "size")},
         )  # fmt: skip
-        control_icache = Icache_ctrl(self, "icache_ctrl")
-        l1 = self.l1(harts)
-        l2 = Memory(self, "l2", size=cfg["l2_bytes"], stim_file=MEMORY_BEFORE.format("l2"),
-                    latency=cfg["l2_latency_cycles"] - CLUSTER_CYCLES - 1)  # fmt: skip
-        l3 = Memory(self, "l3", size=cfg["l3_bytes"], stim_file=MEMORY_BEFORE.format("l3"))
-        peripherals = Router(self, "peripherals")
-        outside = Router(self, "cluster_ico", latency=CLUSTER_CYCLES)
-        everything = Router(self, "loader_ico")
-        loader = ElfLoader(self, "loader", binary=FIRMWARE)
+        self.watch = Own(self, "watch", "watch")
+        self.l1 = self.interleaved_banks(harts)
+        self.l2 = Memory(self, "l2", size=cfg["l2_bytes"], stim_file=MEMORY_BEFORE.format("l2"),
+                         latency=cfg["l2_latency_cycles"] - CLUSTER_CYCLES - 1)  # fmt: skip
+        self.l3 = Memory(self, "l3", size=cfg["l3_bytes"], stim_file=MEMORY_BEFORE.format("l3"))
+        self.outside = Router(self, "cluster_ico", latency=CLUSTER_CYCLES)
+        self.loader = ElfLoader(self, "loader", binary=FIRMWARE)
+        for i in range(harts):
+            self.bind_core(Core(self, f"pe{i}", i), i)
+        self.bind_masters(harts)
+        self.bind_outside()
+        self.bind_loader(harts)
 
-        for i, core in enumerate(cores):
-            ports = Router(self, f"pe{i}_ico")
-            self.bind(core, "data", ports, "input")
-            self.bind(core, "data_debug", ports, "input")
-            self.map(ports, "l1", l1, f"in_{i}")
-            self.map(ports, "event_unit", units, f"demux_in_{i}")
-            self.map(ports, "dma", dma, f"in_{i}")
-            ports.add_mapping("outside")
-            self.bind(ports, "outside", outside, "input")
-            self.bind(core, "fetch", caches, f"input_{i}")
-            self.bind(core, "irq_ack", units, f"irq_ack_{i}")
-            self.bind(units, f"clock_{i}", core, "clock_en")
-            self.bind(units, f"irq_req_{i}", core, "irq_req")
-            self.bind(loader, "entry", core, "bootaddr")
-            self.bind(loader, "start", core, "fetchen")
-            self.bind(control_icache, "flush", core, "flush_cache")
-            for source, port, event in ((dma, f"event_itf_{i}", "DMA"), (engine, "event", "ENGINE"),
-                                        (l3_dma, "event", "L3_DMA")):  # fmt: skip
-                self.bind(source, port, units, f"in_event_{events[event]}_pe_{i}")
-        self.bind(loader, "start", control, "start")
+    def bind_core(self, core, i):
+        """Its data port with what hangs on it, its fetch port, its events, its start."""
+        ports = Router(self, f"pe{i}_ico")
+        self.bind(core, "data", ports, "input")
+        self.bind(core, "data_debug", ports, "input")
+        self.map(ports, "l1", self.watch, f"l1_in_{i}")
+        self.map(ports, "event_unit", self.units, f"demux_in_{i}")
+        self.map(ports, "dma", self.watch, f"dma_in_{i}")
+        self.bind(self.watch, f"dma_out_{i}", self.dma, f"in_{i}")
+        ports.add_mapping("outside")
+        self.bind(ports, "outside", self.outside, "input")
+        self.bind(core, "fetch", self.watch, f"fetch_in_{i}")
+        self.bind(self.watch, f"fetch_out_{i}", self.caches, f"input_{i}")
+        self.bind(core, "irq_ack", self.units, f"irq_ack_{i}")
+        self.bind(self.units, f"clock_{i}", core, "clock_en")
+        self.bind(self.units, f"clock_{i}", self.watch, f"clock_{i}")
+        self.bind(self.units, f"irq_req_{i}", core, "irq_req")
+        self.bind(self.loader, "entry", core, "bootaddr")
+        self.bind(self.loader, "start", core, "fetchen")
+        self.bind(self.icache_ctrl, "flush", core, "flush_cache")
+        for source, port, event in ((self.dma, f"event_itf_{i}", "DMA"), (self.engine, "event", "ENGINE"),
+                                    (self.l3_dma, "event", "L3_DMA")):  # fmt: skip
+            self.bind(source, port, self.units, f"in_event_{self.events[event]}_pe_{i}")
+
+    def bind_masters(self, harts):
+        """What accesses memories besides the cores: the caches, the DMA, the engine."""
         for port in ("enable", "flush", "flush_line", "flush_line_addr"):
-            self.bind(control_icache, port, caches, port)
-        self.bind(caches, "refill", outside, "input")
+            self.bind(self.icache_ctrl, port, self.caches, port)
+        self.bind(self.caches, "refill", self.outside, "input")
         for i in range(4):
-            self.bind(dma, f"loc_itf_{i}", l1, f"in_{harts + i}")
-        self.bind(dma, "ext_itf", outside, "input")
-        self.bind(engine, "memory", l1, f"in_{harts + 4}")
+            self.bind(self.dma, f"loc_itf_{i}", self.watch, f"l1_in_{harts + i}")
+        self.bind(self.engine, "memory", self.watch, f"l1_in_{harts + 4}")
+        for i in range(harts + 5):
+            self.bind(self.watch, f"l1_out_{i}", self.l1, f"in_{i}")
+        self.bind(self.dma, "ext_itf", self.watch, "l2_in_0")
+        self.bind(self.watch, "l2_out_0", self.outside, "input")
 
-        self.map(outside, "l2", l2, "input")
-        outside.add_mapping("peripherals", base=self.regions["engine"]["base"], size=0x1000_0000)
-        self.bind(outside, "peripherals", peripherals, "input")
+    def bind_outside(self):
+        """L2 and the peripherals behind the cluster's router."""
+        peripherals = Router(self, "peripherals")
+        self.map(self.outside, "l2", self.l2, "input")
+        self.outside.add_mapping("peripherals", base=self.regions["engine"]["base"], size=0x1000_0000)
+        self.bind(self.outside, "peripherals", peripherals, "input")
         for region, component, port in (
-            ("engine", engine, "input"),
-            ("icache", control_icache, "input"),
-            ("l3_dma", l3_dma, "input"),
-            ("soc_control", control, "soc_control"),
-            ("stdout", control, "stdout"),
+            ("engine", self.engine, "input"),
+            ("icache", self.icache_ctrl, "input"),
+            ("l3_dma", self.l3_dma, "input"),
+            ("soc_control", self.control, "soc_control"),
+            ("stdout", self.control, "stdout"),
         ):
             self.map(peripherals, region, component, port)
 
-        self.bind(loader, "out", everything, "input")
-        self.bind(control, "memory", everything, "input")
-        self.bind(l3_dma, "memory", everything, "input")
+    def bind_loader(self, harts):
+        """The loader, and what takes no time: the copies of the L3 DMA, and what is left at the end."""
+        everything = Router(self, "loader_ico")
         words = Converter(self, "l1_words", output_width=4, output_align=4)
-        self.bind(words, "out", l1, f"in_{harts + 5}")
+        self.bind(self.loader, "start", self.control, "start")
+        self.bind(self.loader, "out", everything, "input")
+        self.bind(self.control, "memory", everything, "input")
+        self.bind(self.l3_dma, "memory", self.watch, "l3_in_0")
+        self.bind(self.watch, "l3_out_0", everything, "input")
+        for component in (self.engine, self.watch):
+            self.bind(self.control, "left", component, "left")
+        self.bind(words, "out", self.l1, f"in_{harts + 5}")
         self.map(everything, "l1", words, "input")
-        self.map(everything, "l2", l2, "input")
-        self.map(everything, "l3", l3, "input")
+        self.map(everything, "l2", self.l2, "input")
+        self.map(everything, "l3", self.l3, "input")
 
     def map(self, router, region, component, port):
         """Sends the addresses of ``region`` from ``router`` to a port of ``component``, as offsets into the region."""
@@ -164,7 +197,7 @@ class Cluster(st.Component):
         router.add_mapping(region, base=where["base"], size=where["size"], remove_offset=where["base"])
         self.bind(router, region, component, port)
 
-    def l1(self, harts):
+    def interleaved_banks(self, harts):
         """Word-interleaved banks, each one access a cycle; ports: cores, 4 of the DMA, engine, loader."""
         banks = self.cfg["l1_banks"]
         interleaver = L1_interleaver(self, "l1", nb_slaves=banks, nb_masters=harts + 6, interleaving_bits=2)
