@@ -126,7 +126,8 @@ def test_out_has_everything(compiled: Compiled, tmp_path: Path) -> None:
     document = write(compiled, out)
     names = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
     assert names == {
-        "program.c", "program.json", "memory.json", "tdco_hw.h", "l2.bin", "dump/schedule.txt", "dump/memory.txt", "dump/00_a.txt",
+        "program.c", "program.json", "memory.json", "tdco_hw.h", "l2.bin",
+        "dump/schedule.txt", "dump/memory.txt", "dump/00_a.txt",
     }  # fmt: skip
     assert json.loads((out / "program.json").read_text()) == document
     assert document["config_hash"] == compiled.cfg.hash and document["strategy"] == "test"

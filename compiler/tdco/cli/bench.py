@@ -17,6 +17,7 @@ from ._console import console, json_command, key_values, table
 from ._engines import contended_library, engine_library
 from .bench_micro import micro
 from .bench_soc import kernels, simspeed
+from .bench_training import training
 
 _CONFIG = click.option("--hw-config", "-c", "config", default="rm_12x4", show_default=True)
 
@@ -29,6 +30,7 @@ def bench() -> None:
 bench.add_command(kernels)
 bench.add_command(micro)
 bench.add_command(simspeed)
+bench.add_command(training)
 
 
 def _show_gemm(result: dict[str, Any]) -> None:
