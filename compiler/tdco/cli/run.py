@@ -87,31 +87,20 @@ def compare_with_host(out: Path, result: RunResult, inputs: dict[str, np.ndarray
     return replace(result, stats=stats)
 
 
-def gvsoc_summary(
-    document: Document, out: Path, engine: str, installed: gvsoc.Gvsoc, inputs: dict[str, np.ndarray]
-) -> dict[str, Any]:
-    """What a run on GVSoC reports: cycles, and bits compared with the host's."""
+def run_gvsoc_steps(
+    out: Path, engine: str, installed: gvsoc.Gvsoc, inputs: dict[str, np.ndarray], **options: Any
+) -> tuple[RunResult, float]:
+    """As ``run_soc_steps`` on GVSoC, with the same firmware.
+
+    Raises:
+        TdcoError: for golden, which has no timing.
+    """
     if engine == "golden":
         raise TdcoError("has no timing: platform gvsoc takes model or rtl", "--engine golden", "add --engine model")
-    verilog = engine_verilog(hw_of(document)) if engine == "rtl" else None
+    verilog = engine_verilog(hw_of(load_program(out))) if engine == "rtl" else None
     with console.status("running GVSoC"):
-        result = compare_with_host(out, run_gvsoc(installed, out, verilog, inputs), inputs)
-    stats, steps = result.stats, len(next(iter(inputs.values())))
-    flop, cycles = document["stats"]["flop"] * steps, stats["cycles"]
-    return {
-        "ok": stats["mismatches"] == 0 and stats["words_compared"] > 0,
-        "flop": flop,
-        "mismatches": stats["mismatches"],
-        "words_compared": stats["words_compared"],
-        "unchanged": [],
-        "loss": [float(x) for x in result.outputs["loss"].reshape(-1)] if "loss" in result.outputs else [],
-        "cycles": cycles,
-        "flop_per_cycle": flop / cycles,
-        "updates_per_second": document["hw"]["clock_hz"] * steps / cycles,
-        "firmware_sha256": stats["firmware_sha256"],
-        "gvsoc_version": stats["gvsoc_version"],
-        "seconds": round(stats["seconds"], 2),
-    }
+        result = run_gvsoc(installed, out, verilog, inputs, **options)
+    return compare_with_host(out, result, inputs), result.stats["seconds"]
 
 
 def step_inputs(document: Document, source: str, steps: int, rotate: float, seed: int) -> dict[str, np.ndarray]:
@@ -178,8 +167,8 @@ def _show(result: dict[str, Any]) -> None:
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Order of the samples, or the noise."
 )
 @click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), help="soc: a trace to open in Perfetto.")
-@click.option("--profile", is_flag=True, help="soc: where the cycles went, by kernel, graph node and critical path.")
-@click.option("--max-cycles", type=click.IntRange(min=1), help="soc: stops a step that takes longer.")
+@click.option("--profile", is_flag=True, help="soc, gvsoc: cycles by kernel, graph node and critical path.")
+@click.option("--max-cycles", type=click.IntRange(min=1), help="soc, gvsoc: stops a step that takes longer.")
 @json_command(_show)
 def run(
     out: Path,
@@ -196,17 +185,16 @@ def run(
     """Runs the program in OUT and compares it: with golden bit for bit, its update with torch fp32 in value."""
     installed = gvsoc.find() if platform == "gvsoc" else None
     document = load_program(out)
-    if platform != "soc":
-        for option, given in (("--trace", trace), ("--profile", profile), ("--max-cycles", max_cycles)):
-            if given:
-                raise TdcoError("is for platform soc, the one with timing", option, "add --platform soc")
+    for option, given in (("--trace", trace), ("--profile", profile), ("--max-cycles", max_cycles)):
+        if given and (platform == "host" or (platform == "gvsoc" and trace)):
+            raise TdcoError(f"is not for platform {platform}", option, "add --platform soc")
     inputs = step_inputs(document, source, steps, rotate, seed)
     console.print(f"{platform}, engine {engine}: {steps} step(s) of {document['name']} {document['strategy']}")
+    options = {"with_profile": profile, **({"limit_cycles": max_cycles} if max_cycles else {})}
     if platform == "soc":
-        limit = {"limit_cycles": max_cycles} if max_cycles else {}
-        result, seconds = run_soc_steps(out, engine, inputs, trace=trace, with_profile=profile, **limit)
+        result, seconds = run_soc_steps(out, engine, inputs, trace=trace, **options)
     elif installed:
-        return gvsoc_summary(document, out, engine, installed, inputs)
+        result, seconds = run_gvsoc_steps(out, engine, installed, inputs, **options)
     else:
         result, seconds = run_steps(out, engine, inputs)
     return summary(document, out, engine, result, inputs, seconds)
@@ -243,10 +231,10 @@ def summary(
         cycles = sum(stats["step_cycles"])
         rate = document["hw"]["clock_hz"] * steps / cycles
         timing = {"cycles": cycles, "flop_per_cycle": flop / cycles, "updates_per_second": rate}
-        more: dict[str, Any] = {
-            key: stats[key] for key in ("busy", "instructions", "firmware_sha256", "profile") if key in stats
-        }
-        return {**report, **timing, **more, "energy_uj": estimate(stats)}
+        more = {key: stats.get(key) for key in ("busy", "instructions", "firmware_sha256")}
+        more |= {key: stats[key] for key in ("profile", "gvsoc_version") if key in stats}
+        counted = "instructions" in stats  # GVSoC counts none
+        return {**report, **timing, **more, "energy_uj": estimate(stats) if counted else None}
     if engine != "golden":
         rate = flop / stats["cycles"] if stats["cycles"] else None
         return {**report, "engine_cycles": stats["cycles"], "flop_per_engine_cycle": rate}

@@ -405,8 +405,8 @@ static void kernels(void)
 {
     KERNEL(tdco_relu_f16, LIST(2048), LIST(0), AT(0), AT(0x4000));
     KERNEL(tdco_gelu_f16, LIST(1024), LIST(0), AT(0), AT(0x4000));
-    KERNEL(tdco_softmax_f16, LIST(32, 64, 8), LIST(0), AT(0), AT(0x4000), AT(0x5000));
-    KERNEL(tdco_softmax_grad_f16, LIST(32, 64), LIST(0), AT(0), AT(0x1000), AT(0x4000));
+    KERNEL(tdco_softmax_f16, LIST(32, 64, 8), LIST(1.0f), AT(0), AT(0x4000), AT(0x5000));
+    KERNEL(tdco_softmax_grad_f16, LIST(32, 64), LIST(1.0f), AT(0), AT(0x1000), AT(0x4000));
     KERNEL(tdco_layer_norm_f16, LIST(32, 64), LIST(1e-5f), AT(0), AT(0x1000), AT(0x1100), AT(0x4000), AT(0x5000),
         AT(0x5100));
     KERNEL(tdco_sgd_f32, LIST(1024), LIST(0.01f), AT(0), AT(0x1000), AT(0x2000), AT(0x4000), AT(0x6000));

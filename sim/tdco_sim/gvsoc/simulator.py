@@ -33,8 +33,8 @@ STALL_SECONDS = 3600
 
 @dataclass(frozen=True)
 class Run:
-    """How a run ended. ``exit_code`` is None after the limit of cycles; ``cycles`` count from the cores' start, as those
-    of ``events`` do. ``counts`` are what the components beside tdco_soc.py counted."""
+    """How a run ended. ``exit_code`` is None after the limit of cycles. ``cycles`` count from the cores' start, as do
+    those of ``events``. ``counts`` are what the components beside tdco_soc.py counted."""
 
     exit_code: int | None
     cycles: int
