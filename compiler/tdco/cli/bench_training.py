@@ -161,11 +161,13 @@ def _write(docs: Path, result: dict[str, Any], lives: dict[str, list[Life]]) -> 
     (docs / "pictures").mkdir(exist_ok=True)
     _plot_cycles(docs / CYCLES_PLOT, rows)
     _plot_memory(docs / MEMORY_PLOT, {s: lives[s] for s in ("ft2", "lora2") if s in lives} or lives)
+    compared, differ = (sum(row[key] for row in rows) for key in ("words_compared", "mismatches"))
     page = f"""# A training step of {result["model"]} on {result["config"]}
 
 Written by `{command}`:
 platform soc, engine {result["engine"]}, fp32 masters, plain SGD; from the controller's first instruction with L1 empty
-to the last updated byte in L2. Every bit of outputs and state was compared with platform host: {sum(r["words_compared"] for r in rows):,} words, {sum(r["mismatches"] for r in rows)} differ.
+to the last updated byte in L2. Every bit of outputs and state was compared
+with platform host: {compared:,} words, {differ} differ.
 
 - FLOP: 2 per MAC, GEMM and convolution only. Updates per second at 360 MHz.
 - Engine floor: the engine's cycles if L1 held every operator whole, each product in its better orientation, and nothing
