@@ -30,6 +30,7 @@ from .passes import (
     fold_constants,
     fuse_bias,
     fuse_relu,
+    fuse_scale,
     merge_slices,
     sink_transposes,
     store_as_read,
@@ -53,7 +54,14 @@ FORWARD_PASSES: tuple[Callable[[Graph], Graph], ...] = (
 )
 """On the imported model, before it is differentiated."""
 
-STEP_PASSES: tuple[Callable[[Graph], Graph], ...] = (fold_constants, merge_slices, eliminate_common, fuse_relu, prune)
+STEP_PASSES: tuple[Callable[[Graph], Graph], ...] = (
+    fold_constants,
+    merge_slices,
+    eliminate_common,
+    fuse_relu,
+    fuse_scale,
+    prune,
+)
 """On the whole step: only now is it known which weights are frozen and may be folded, and who reads what."""
 
 MODEL_PT2, MODEL_ONNX = "model.pt2", "model.onnx"

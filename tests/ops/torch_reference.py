@@ -107,7 +107,7 @@ TORCH: dict[str, Callable[[Tensors, Attrs], Tensors]] = {
     "Relu": lambda i, a: [F.relu(i[0])],
     "Reshape": lambda i, a: [i[0].reshape(a["shape"])],
     "Slice": slice_,
-    "Softmax": lambda i, a: [F.softmax(i[0], -1)],
+    "Softmax": lambda i, a: [F.softmax(i[0] * a.get("scale", 1.0), -1)],
     "SoftmaxCrossEntropyLoss": cross_entropy,
     "Transpose": lambda i, a: [i[0].permute(a["perm"])],
 }

@@ -13,6 +13,7 @@ from tdco.passes import (
     fold_constants,
     fuse_bias,
     fuse_relu,
+    fuse_scale,
     merge_slices,
     sink_transposes,
     store_as_read,
@@ -126,6 +127,31 @@ def test_the_mask_of_a_fused_relu_is_read_from_its_output() -> None:
     (mask,) = (n for n in fused.nodes if n.op == "ReluGrad")
     (product,) = (n for n in fused.nodes if n.attrs.get("relu"))
     assert mask.inputs[1] == product.outputs[0] and not count(fused)["Relu"]
+
+
+def scaled_softmax(factor: float) -> Graph:
+    """The forward and the backward pass of softmax(x * factor)."""
+    b = Builder()
+    x, dy = b.input("x", TensorType((4, 6))), b.input("dy", TensorType((4, 6)))
+    c = b.constant("c", np.array(factor), "f32")
+    y = b.add1("Softmax", [b.add1("Mul", [x, c])], name="y")
+    b.outputs = [y, b.add1("Mul", [b.add1("SoftmaxGrad", [dy, y]), c], name="dx")]
+    return b.graph()
+
+
+def test_a_scale_goes_into_softmax_and_its_gradient() -> None:
+    after = same(scaled_softmax(0.125), fuse_scale)
+    assert count(after) == {"Softmax": 1, "SoftmaxGrad": 1}
+    assert [n.attrs["scale"] for n in after.nodes] == [0.125, 0.125]
+
+
+def test_a_scale_that_is_negative_or_read_elsewhere_stays() -> None:
+    assert count(same(scaled_softmax(-0.5), fuse_scale)) == {"Mul": 2, "Softmax": 1, "SoftmaxGrad": 1}
+    b = Builder()
+    x, c = b.input("x", TensorType((4, 6))), b.constant("c", np.array(0.5), "f32")
+    scaled = b.add1("Mul", [x, c], name="scaled")
+    b.outputs = [b.add1("Softmax", [scaled], name="y"), scaled]
+    assert count(same(b.graph(), fuse_scale)) == {"Mul": 1, "Softmax": 1}
 
 
 def test_equal_nodes_become_one_and_equal_weights_stay_two() -> None:

@@ -1,4 +1,4 @@
-"""Softmax over the last dimension, and its gradient."""
+"""Softmax of x * scale over the last dimension, and its gradient."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..domain import Domain, Tile
+from ..errors import TdcoError
 from ..ir import Attrs, Builder, Node, TensorType
 from ..program import KernelCall
 from . import OpDef, Sample
@@ -20,22 +21,29 @@ MAX_LINES = 8
 
 
 def infer(types: Sequence[Any], attrs: Attrs) -> tuple[TensorType, ...]:
-    """attrs: axis, the last (default -1)."""
+    """attrs: axis, the last (default -1), and scale, a positive number (default 1)."""
     (y,) = same_type_infer("x")(types, attrs)
     require_last_axis(y, attrs)
+    if not attrs.get("scale", 1.0) > 0:
+        raise TdcoError(f"scale {attrs['scale']} is not positive")
     return (y,)
+
+
+def scale(attrs: Attrs, like: np.ndarray) -> np.ndarray:
+    return np.asarray(attrs.get("scale", 1.0), like.dtype)
 
 
 def evaluate(inputs: Sequence[Any], attrs: Attrs) -> tuple[np.ndarray, ...]:
     (x,) = inputs
-    exponentials = np.exp(x - x.max(axis=-1, keepdims=True))
+    exponentials = np.exp((x - x.max(axis=-1, keepdims=True)) * scale(attrs, x))
     return (exponentials / exponentials.sum(axis=-1, keepdims=True),)
 
 
 def grad(b: Builder, node: Node, dys: Sequence[str | None], wanted: Sequence[bool]) -> Sequence[str | None]:
     if dys[0] is None or not wanted[0]:
         return (None,)
-    return (b.add1("SoftmaxGrad", [dys[0], node.outputs[0]], name=f"{node.inputs[0]}.grad", source=node.source),)
+    attrs = {"scale": node.attrs["scale"]} if "scale" in node.attrs else {}
+    return (b.add1("SoftmaxGrad", [dys[0], node.outputs[0]], attrs, f"{node.inputs[0]}.grad", node.source),)
 
 
 def domain(node: Node, inputs: Sequence[Any], outputs: Sequence[TensorType]) -> Domain:
@@ -53,7 +61,8 @@ def lower(node: Node, tile: Tile) -> Commands:
     (x,), (y,) = tile.inputs, tile.outputs
     assert x and y
     rows, n = row_sizes(x)
-    return [KernelCall("tdco_softmax_f16", (x.ref, tile.scratch, y.ref), (rows, n, min(rows, MAX_LINES)), writes=2)]
+    operands, ints = (x.ref, tile.scratch, y.ref), (rows, n, min(rows, MAX_LINES))
+    return [KernelCall("tdco_softmax_f16", operands, ints, (node.attrs.get("scale", 1.0),), writes=2)]
 
 
 def infer_grad(types: Sequence[Any], attrs: Attrs) -> tuple[TensorType, ...]:
@@ -63,15 +72,16 @@ def infer_grad(types: Sequence[Any], attrs: Attrs) -> tuple[TensorType, ...]:
 
 
 def evaluate_grad(inputs: Sequence[Any], attrs: Attrs) -> tuple[np.ndarray, ...]:
-    """dx = y * (dy - sum(dy * y))."""
+    """dx = scale * y * (dy - sum(dy * y))."""
     dy, y = inputs
-    return (y * (dy - (dy * y).sum(axis=-1, keepdims=True)),)
+    return (y * (dy - (dy * y).sum(axis=-1, keepdims=True)) * scale(attrs, y),)
 
 
 def lower_grad(node: Node, tile: Tile) -> Commands:
     dy = tile.inputs[0]
     assert dy
-    return [KernelCall("tdco_softmax_grad_f16", refs(*tile.inputs, *tile.outputs), row_sizes(dy))]
+    operands, factor = refs(*tile.inputs, *tile.outputs), node.attrs.get("scale", 1.0)
+    return [KernelCall("tdco_softmax_grad_f16", operands, row_sizes(dy), (factor,))]
 
 
 EXTREMES = np.array([[60000.0, -60000.0, 0.0], [-60000.0, -60000.0, -60000.0], [60000.0, 59968.0, 60000.0]])
@@ -89,6 +99,7 @@ OPS = (
             *(Sample((TensorType(shape),)) for shape in SHAPES),
             Sample((TensorType((3, 64)),), {"axis": 1}, scale=8.0),
             Sample((EXTREMES,)),
+            Sample((TensorType((2, 9, 64)),), {"scale": 0.125}, scale=8.0),
         ),
     ),
     OpDef(
@@ -97,6 +108,9 @@ OPS = (
         eval=evaluate_grad,
         domain=row_domain("rows", "rows", "rows"),
         lower=lower_grad,
-        samples=tuple(Sample((TensorType(shape), TensorType(shape))) for shape in SHAPES),
+        samples=(
+            *(Sample((TensorType(shape), TensorType(shape))) for shape in SHAPES),
+            Sample((TensorType((9, 7)), TensorType((9, 7))), {"scale": 0.3}),
+        ),
     ),
 )

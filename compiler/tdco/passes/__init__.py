@@ -8,6 +8,7 @@ from .fold_batch_norm import fold_batch_norm
 from .fold_constants import fold_constants
 from .fuse_bias import fuse_bias
 from .fuse_relu import fuse_relu
+from .fuse_scale import fuse_scale
 from .merge_slices import merge_slices
 from .sink_transposes import sink_transposes
 from .store_as_read import store_as_read
@@ -18,6 +19,7 @@ __all__ = [
     "fold_constants",
     "fuse_bias",
     "fuse_relu",
+    "fuse_scale",
     "merge_slices",
     "sink_transposes",
     "store_as_read",
