@@ -16,6 +16,7 @@ COMMANDS = {
     "compile": "Compiles a model and a strategy into a training step.",
     "check": "Evaluates an ONNX graph and compares its outputs or updates with given ones.",
     "run": "Runs a compiled program, compared bit for bit and with torch.",
+    "compare": "Runs one step on soc and on GVSoC: cycles by kernel and engine job.",
     "bench": "Measures the engine's RTL.",
     "demo": "CCT-2 learns tilted digits, every GEMM of a step on the RTL.",
 }

@@ -44,7 +44,7 @@ def run(
     bit-exact results, the array's own cycles, no memory traffic. ``tcdm`` (top module tcdm) is L1; without it, the same
     in C++. ``state`` replaces initial state by name. ``on_progress`` is called with (steps done, steps).
     ``limit_cycles`` ends a step that runs away. ``trace`` is a file to write for Perfetto. With ``with_profile``, stats
-    get ``profile``, where the last step's cycles went (see profile.py).
+    get ``profile``, where the last step's cycles went (see profile.py), and its ``events``.
 
     Raises:
         SimError: if an input does not fit the program, the firmware does not build, or a step stops with a fault; what
@@ -92,7 +92,8 @@ def run(
         if trace:
             write_perfetto(trace, sim.events, tables, cfg)
         if with_profile:
-            stats["profile"] = profile(sim.events[seen:], tables, cfg, before, stats["cycles"])
+            stats["events"] = sim.events[seen:]
+            stats["profile"] = profile(stats["events"], tables, cfg, before, stats["cycles"])
     return RunResult(split_outputs(document["outputs"], np.stack(outputs)), final, stats)
 
 

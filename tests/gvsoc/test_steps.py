@@ -1,0 +1,52 @@
+"""Whole training steps of CCT-2 on GVSoC: the host's bits with both engines, and cycles near those of soc.
+
+Needs an installation (TDCO_GVSOC), as tests/gvsoc/test_gvsoc.py does.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from tdco.cli import main
+from tdco_sim import gvsoc
+
+from .test_gvsoc import installed  # noqa: F401
+
+
+def tdco(*arguments: str | Path) -> dict[str, Any]:
+    done = CliRunner().invoke(main, [*map(str, arguments), "--json"])
+    return dict(json.loads(done.stdout))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["lp", "ft2", "lora2"])
+def test_step_of_cct2(installed: gvsoc.Gvsoc, strategy: str, tmp_path: Path) -> None:  # noqa: F811
+    tdco("compile", "zoo:cct2", "-s", strategy, "-c", "rm_12x4", "-o", tmp_path)
+    compared = {engine: tdco("compare", tmp_path, "--engine", engine) for engine in ("model", "rtl")}
+    for result in compared.values():
+        assert result["gvsoc_version"] == installed.version
+        assert result["mismatches"] == {"soc": 0, "gvsoc": 0}
+        assert result["disagreements"] == []
+        assert result["ok"]
+    # the cycle model and the circuit take the same cycles on GVSoC too
+    assert compared["model"]["step"] == compared["rtl"]["step"]
+    assert compared["model"]["jobs"] == compared["rtl"]["jobs"]
+
+
+@pytest.mark.slow
+def test_runs_report_the_same_on_soc_and_gvsoc(installed: gvsoc.Gvsoc, tmp_path: Path) -> None:  # noqa: F811
+    tdco("compile", "zoo:cct2", "-s", "lp", "-c", "rm_12x4", "-o", tmp_path)
+    options = ("--engine", "model", "--data", "digits", "--steps", "2", "--profile")
+    soc, other = (tdco("run", tmp_path, "--platform", platform, *options) for platform in ("soc", "gvsoc"))
+    assert set(other) - set(soc) == {"gvsoc_version"}
+    assert set(soc) <= set(other)
+    equal = {"flop", "mismatches", "words_compared", "max_rel_error", "loss", "firmware_sha256", "dma_bytes"}
+    equal |= {"l1_peak_bytes", "l2_peak_bytes"}
+    assert {key: soc[key] for key in equal} == {key: other[key] for key in equal}
+    assert {key for key in soc if other[key] is None} <= {"instructions", "energy_uj"}
+    for part, cycles in other["busy"].items():
+        assert cycles == pytest.approx(soc["busy"][part], rel=0.25)
