@@ -5,7 +5,6 @@ Needs an installation (TDCO_GVSOC); without one these tests skip, and with TDCO_
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
@@ -24,14 +23,6 @@ from ..cosim import tiny
 
 CFG = get_config("rm_12x4")
 PAGE = Path(__file__).parents[2] / "docs" / "fidelity.md"
-REQUIRED = os.environ.get("TDCO_REQUIRE_GVSOC") == "1"
-
-
-@pytest.fixture(scope="module")
-def installed() -> gvsoc.Gvsoc:
-    if not gvsoc.is_wanted() and not REQUIRED:
-        pytest.skip("GVSoC is not installed: TDCO_GVSOC is not set")
-    return gvsoc.find()
 
 
 @pytest.fixture(scope="module")

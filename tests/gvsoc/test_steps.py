@@ -14,8 +14,6 @@ from click.testing import CliRunner
 from tdco.cli import main
 from tdco_sim import gvsoc
 
-from .test_gvsoc import installed  # noqa: F401
-
 
 def tdco(*arguments: str | Path) -> dict[str, Any]:
     done = CliRunner().invoke(main, [*map(str, arguments), "--json"])
@@ -24,7 +22,7 @@ def tdco(*arguments: str | Path) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["lp", "ft2", "lora2"])
-def test_step_of_cct2(installed: gvsoc.Gvsoc, strategy: str, tmp_path: Path) -> None:  # noqa: F811
+def test_step_of_cct2(installed: gvsoc.Gvsoc, strategy: str, tmp_path: Path) -> None:
     tdco("compile", "zoo:cct2", "-s", strategy, "-c", "rm_12x4", "-o", tmp_path)
     compared = {engine: tdco("compare", tmp_path, "--engine", engine) for engine in ("model", "rtl")}
     for result in compared.values():
@@ -38,7 +36,7 @@ def test_step_of_cct2(installed: gvsoc.Gvsoc, strategy: str, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_runs_report_the_same_on_soc_and_gvsoc(installed: gvsoc.Gvsoc, tmp_path: Path) -> None:  # noqa: F811
+def test_runs_report_the_same_on_soc_and_gvsoc(installed: gvsoc.Gvsoc, tmp_path: Path) -> None:
     tdco("compile", "zoo:cct2", "-s", "lp", "-c", "rm_12x4", "-o", tmp_path)
     options = ("--engine", "model", "--data", "digits", "--steps", "2", "--profile")
     soc, other = (tdco("run", tmp_path, "--platform", platform, *options) for platform in ("soc", "gvsoc"))
