@@ -14,6 +14,7 @@ COMMANDS = {
     "doctor": "What is installed, what is missing, how to get it.",
     "hw": "Hardware configurations: list, show, Verilog, C header.",
     "compile": "Compiles a model and a strategy into a training step.",
+    "data": "Reads a data set and says what is in it.",
     "check": "Evaluates an ONNX graph and compares its outputs or updates with given ones.",
     "run": "Runs a compiled program, compared bit for bit and with torch.",
     "compare": "Runs one step on soc and on GVSoC: cycles by kernel and engine job.",

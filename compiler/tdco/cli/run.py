@@ -116,6 +116,8 @@ def step_inputs(document: Document, source: str, steps: int, rotate: float, seed
         }
     samples = data.load(source, rotate)
     images, labels = samples.train_images, samples.train_labels
+    if samples.classes > _classes(document):
+        raise TdcoError(f"has {samples.classes} classes, the model {_classes(document)}", f"data {source}")
     order = rng.permutation(len(images))
     batch = next(iter(specs.values()))[0][0]
     picked = np.resize(order, steps * batch)
@@ -161,7 +163,9 @@ def _show(result: dict[str, Any]) -> None:
 @click.option("--platform", type=click.Choice(["host", "soc", "gvsoc"]), default="host", show_default=True)
 @click.option("--engine", type=click.Choice(["golden", "model", "rtl"]), default="golden", show_default=True)
 @click.option("--steps", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option("--data", "source", default="random", show_default=True, help="digits, or random (seeded noise)")
+@click.option(
+    "--data", "source", default="random", show_default=True, help="random (seeded noise), digits, or as of tdco data."
+)
 @click.option("--rotate", type=float, default=0.0, show_default=True, help="Degrees the images are turned by.")
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Order of the samples, or the noise."
