@@ -92,14 +92,14 @@ class HwConfig:
     icache_refill_cycles: int = 2
     """Added by each of the two caches that must bring a line in."""
     mul_cycles: int = 2
-    """Low half of a product. This and the next six were measured on GVSoC's ri5cy; what is not named takes 1."""
+    """Low half of a product. This and all costs below were measured on GVSoC's ri5cy; what is not named takes 1."""
     mul_use_cycles: int = 1
-    """Added when the instruction after such a multiplication uses its result."""
+    """Added when the instruction after a multiplication uses its result."""
     mulh_cycles: int = 5
     """High half of a product."""
     div_cycles: int = 3
-    """Division and remainder of integers, and as many more as the divisor's magnitude has leading zeros. One less by a
-    negative divisor, 1 by zero (read in GVSoC's ri5cy)."""
+    """Division and remainder of integers, and as many more as the divisor's magnitude has leading zeros, 32 by zero; one
+    less by a negative divisor."""
     fp_cycles: int = 1
     """Every other fp16 and fp32 instruction, fused multiply-add included. Each core has a unit of its own, our choice:
     GVSoC's pulp-open shares four, and one divider, among all cores."""
@@ -108,11 +108,11 @@ class HwConfig:
     fp32_div_cycles: int = 14
     """Division and square root of fp32."""
     load_use_cycles: int = 1
-    """Added when the instruction after a load uses its result (read in GVSoC's ri5cy)."""
+    """Added when the instruction after a load uses its result."""
     branch_taken_cycles: int = 2
-    """Added by a taken branch (read in GVSoC's ri5cy)."""
+    """Added by a taken branch."""
     jump_cycles: int = 1
-    """Added by a jump (read in GVSoC's ri5cy)."""
+    """Added by a jump, direct or indirect."""
     clock_hz: int = 360_000_000
     """As TrainDeeploy's platform (arXiv 2603.09511); turns cycles into updates per second."""
 
@@ -196,8 +196,9 @@ class HwConfig:
 
     @property
     def stack_bytes(self) -> int:
-        """Of each core; stacks lie side by side from the start of L1, the runtime's 1 KiB of data behind them."""
-        return (self.l1_reserved_bytes - KIB) // (self.cores + 1) // 16 * 16
+        """Of each core; stacks lie side by side from the start of L1, behind them the runtime's data and the kernels'
+        tables in 1408 bytes or a few more."""
+        return (self.l1_reserved_bytes - 1408) // (self.cores + 1) // 16 * 16
 
     @property
     def fmas(self) -> int:

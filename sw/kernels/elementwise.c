@@ -14,19 +14,46 @@ static inline f16 mul_f16_f32(f16 a, f32 b) { return tdco_f2h(tdco_h2f(a) * b); 
 static inline f32 mul_f32_f16(f32 a, f16 b) { return tdco_canonical(a * tdco_h2f(b)); }
 static inline f32 mul_f32_f32(f32 a, f32 b) { return tdco_canonical(a * b); }
 
+/* v[0:n] = x[0:n], n as tdco_load_f16() has it. */
+TDCO_INLINE void fetch_f16(const f16 *x, f16 *v, uint32_t n)
+{
+    tdco_pair words[TDCO_BLOCK / 2];
+    if (n == 1)
+        v[0] = *x;
+    for (uint32_t i = 0; i < n / 2; i++)
+        words[i] = ((const tdco_pair *)x)[i];
+    for (uint32_t i = 0; i < n / 2; i++) {
+        v[2 * i] = (f16)words[i];
+        v[2 * i + 1] = (f16)(words[i] >> 16);
+    }
+}
+
+TDCO_INLINE void fetch_f32(const f32 *x, f32 *v, uint32_t n) { tdco_load_f32(x, v, n); }
+
 /* z[i,j,k] = a[...] op b[...], z dense and stored like a.
  * p: a, b, z.  i: extents of i, j, k; strides of a along them; strides of b, in elements, 0 where broadcast. */
 #define BROADCAST(name, a_format, b_format)                                                                            \
-    static inline void name##_block(const a_format *a, const b_format *b, a_format *z, uint32_t n)                     \
+    TDCO_INLINE void name##_block(const a_format *a, const b_format *b, a_format *z, uint32_t n)                       \
     {                                                                                                                  \
         a_format x[TDCO_BLOCK];                                                                                        \
         b_format y[TDCO_BLOCK];                                                                                        \
-        for (uint32_t i = 0; i < n; i++) {                                                                             \
-            x[i] = a[i];                                                                                               \
-            y[i] = b[i];                                                                                               \
-        }                                                                                                              \
+        fetch_##a_format(a, x, n);                                                                                     \
+        fetch_##b_format(b, y, n);                                                                                     \
         for (uint32_t i = 0; i < n; i++)                                                                               \
             z[i] = name(x[i], y[i]);                                                                                   \
+    }                                                                                                                  \
+                                                                                                                       \
+    static void name##_dense(const a_format *a, const b_format *b, a_format *z, uint32_t elements, uint32_t core,      \
+                             uint32_t cores)                                                                           \
+    {                                                                                                                  \
+        const uint32_t whole = tdco_in_blocks(elements, TDCO_BLOCK, a, b), step = cores * TDCO_BLOCK;                  \
+        const a_format *const end = a + whole;                                                                         \
+        for (uint32_t at = whole + core; at < elements; at += cores)                                                   \
+            name##_block(a + at, b + at, z + at, 1);                                                                   \
+        b += core * TDCO_BLOCK;                                                                                        \
+        z += core * TDCO_BLOCK;                                                                                        \
+        for (a += core * TDCO_BLOCK; a < end; a += step, b += step, z += step)                                         \
+            name##_block(a, b, z, TDCO_BLOCK);                                                                         \
     }                                                                                                                  \
                                                                                                                        \
     void tdco_##name(const tdco_args *args, uint32_t core, uint32_t cores)                                             \
@@ -37,16 +64,12 @@ static inline f32 mul_f32_f32(f32 a, f32 b) { return tdco_canonical(a * b); }
         const a_format *const a0 = args->p[0];                                                                         \
         const b_format *const b0 = args->p[1];                                                                         \
         a_format *const z = args->p[2];                                                                                \
-        uint32_t at = core * TDCO_BLOCK;                                                                               \
         if (inner == elements && a_step == 1 && b_step == 1) {                                                         \
-            for (; at + TDCO_BLOCK <= elements; at += cores * TDCO_BLOCK)                                              \
-                name##_block(a0 + at, b0 + at, z + at, TDCO_BLOCK);                                                    \
-            if (at < elements)                                                                                         \
-                name##_block(a0 + at, b0 + at, z + at, elements - at);                                                 \
+            name##_dense(a0, b0, z, elements, core, cores);                                                            \
             return;                                                                                                    \
         }                                                                                                              \
         const tdco_range share = tdco_share(elements, core, cores);                                                    \
-        for (at = share.begin; at < share.end;) {                                                                      \
+        for (uint32_t at = share.begin; at < share.end;) {                                                             \
             const uint32_t row = at / inner, i = row / middle, j = row - i * middle, k = at - row * inner;             \
             const uint32_t stop = share.end - at < inner - k ? share.end : at + inner - k;                             \
             const a_format *a = a0 + i * a_stride[0] + j * a_stride[1] + k * a_step;                                   \

@@ -6,6 +6,8 @@
 
 #include <stdint.h>
 
+#include "port.h"
+
 static inline uint32_t tdco_bits(float x)
 {
     uint32_t bits;
@@ -18,6 +20,11 @@ static inline float tdco_float(uint32_t bits)
     float x;
     __builtin_memcpy(&x, &bits, sizeof x);
     return x;
+}
+
+static inline float tdco_abs(float x)
+{
+    return tdco_float(tdco_bits(x) & 0x7FFFFFFF);
 }
 
 /* e^x within 1 ulp; +0 below 2^-126 (x < -87.336), infinity above the largest finite value. */
@@ -64,63 +71,15 @@ static inline float tdco_rsqrt(float x)
     return y;
 }
 
-/* e^x of x <= 0 within 2^-17 of it, for sums that end up as binary16; e^-30 below -30, NaN of NaN. */
-static inline float tdco_exp_below(float x)
+/* 2^y of -126 < y < 127 within 2^-17, for sums that end up as binary16; NaN of NaN. */
+static inline float tdco_exp2(float y)
 {
-    const float magic = 0x1.8p23f;
-    const float y = (x < -30.0f ? -30.0f : x) * 0x1.715476p+0f, shifted = y + magic, r = y - (shifted - magic);
-    float p = 0x1.39a772p-7f;
-    p = p * r + 0x1.ca141p-5f;
-    p = p * r + 0x1.ec0698p-3f;
-    p = p * r + 0x1.62e0dep-1f;
-    p = p * r + 0x1.ffffe8p-1f;
-    return p * tdco_float((tdco_bits(shifted) << 23) + 0x3F800000); /* 2^r . 2^k */
-}
-
-typedef struct {
-    float cdf, pdf;
-} tdco_gaussian;
-
-/* The standard normal distribution at x: its cdf, and its density, for results in binary16. A cubic for each quarter
- * of [0, 6) gives the upper tail Q(t) = 1 - cdf(t), its derivative the density. Relative to itself, Q is
- * within 2^-16 up to t = 2, 2^-12 up to 4 and 2^-9 up to 6, where it is 1e-9 and goes on as 0; the density is within
- * 2^-13. */
-static inline tdco_gaussian tdco_normal(float x)
-{
-    static const float q[24][4] = { /* by u in [0, 1), lowest power first */
-        {0x1p-1f, -0x1.98893p-4f, 0x1.95a574p-16f, 0x1.08abacp-10f},
-        {0x1.9aecbp-2f, -0x1.8c0278p-4f, 0x1.96c382p-9f, 0x1.af0c68p-11f},
-        {0x1.3bf108p-2f, -0x1.6893f2p-4f, 0x1.6f76f2p-8f, 0x1.0dbe06p-11f},
-        {0x1.d02178p-3f, -0x1.346c64p-4f, 0x1.d579dap-8f, 0x1.5627d6p-13f},
-        {0x1.44ecacp-3f, -0x1.efa68ep-5f, 0x1.f511e2p-8f, -0x1.33c3dcp-13f},
-        {0x1.b0bd8p-4f, -0x1.761ffcp-5f, 0x1.d6e308p-8f, -0x1.776eaep-12f},
-        {0x1.11a46p-4f, -0x1.09451cp-5f, 0x1.8ee5cp-8f, -0x1.db1862p-12f},
-        {0x1.4829fep-5f, -0x1.6158fep-6f, 0x1.346fa6p-8f, -0x1.d687a8p-12f},
-        {0x1.74bbfep-6f, -0x1.ba15cep-7f, 0x1.b68454p-9f, -0x1.8e4034p-12f},
-        {0x1.909018p-7f, -0x1.03c5bcp-7f, 0x1.20210cp-9f, -0x1.2b2994p-12f},
-        {0x1.96f0eep-8f, -0x1.1ec1dcp-8f, 0x1.5f1d94p-10f, -0x1.96076ep-13f},
-        {0x1.868a3p-9f, -0x1.29541p-9f, 0x1.8db904p-11f, -0x1.f7024ap-14f},
-        {0x1.61d5e2p-10f, -0x1.219226p-10f, 0x1.a38314p-12f, -0x1.1e487p-14f},
-        {0x1.2e7ceap-11f, -0x1.08e3f8p-11f, 0x1.9c984ap-13f, -0x1.2cc21p-15f},
-        {0x1.e7c55ap-13f, -0x1.c73202p-13f, 0x1.7ac512p-14f, -0x1.248dep-16f},
-        {0x1.72c27p-14f, -0x1.6f5ad4p-14f, 0x1.44d502p-15f, -0x1.081cap-17f},
-        {0x1.0997f4p-15f, -0x1.1674dcp-15f, 0x1.046a62p-16f, -0x1.bb61d6p-19f},
-        {0x1.668058p-17f, -0x1.8c7f28p-17f, 0x1.868af4p-18f, -0x1.5a8616p-20f},
-        {0x1.c7cafcp-19f, -0x1.092316p-18f, 0x1.1208c8p-19f, -0x1.f8e72ap-22f},
-        {0x1.10d87ap-20f, -0x1.4d0c4ap-20f, 0x1.67ffc2p-21f, -0x1.573184p-23f},
-        {0x1.338bc2p-22f, -0x1.88ee78p-22f, 0x1.badd3ap-23f, -0x1.b3a0d6p-25f},
-        {0x1.4650b4p-24f, -0x1.b368e6p-24f, 0x1.fe4facp-25f, -0x1.025234p-26f},
-        {0x1.45dbbcp-26f, -0x1.c5283p-26f, 0x1.13774cp-26f, -0x1.1e636ap-28f},
-        {0x1.323618p-28f, -0x1.baf65ep-28f, 0x1.16b102p-28f, -0x1.28f29ep-30f},
-    };
-    const float t = tdco_float(tdco_bits(x) & 0x7FFFFFFF) * 4.0f;
-    if (!(t < 24.0f))
-        return (tdco_gaussian){x < 0.0f ? 0.0f : x > 0.0f ? 1.0f : x, x == x ? 0.0f : x};
-    const int32_t quarter = (int32_t)t;
-    const float u = t - (float)quarter, *const c = q[quarter];
-    const float tail = ((c[3] * u + c[2]) * u + c[1]) * u + c[0];
-    const float pdf = -4.0f * ((3.0f * c[3] * u + 2.0f * c[2]) * u + c[1]);
-    return (tdco_gaussian){x < 0.0f ? tail : 1.0f - tail, pdf};
+    const float shifted = y + 0x1.8p23f, r = y - (shifted - 0x1.8p23f);
+    float p = tdco_fma(0x1.39a772p-7f, r, 0x1.ca141p-5f);
+    p = tdco_fma(p, r, 0x1.ec0698p-3f);
+    p = tdco_fma(p, r, 0x1.62e0dep-1f);
+    p = tdco_fma(p, r, 0x1.ffffe8p-1f);
+    return tdco_float(tdco_bits(p) + (tdco_bits(shifted) << 23)); /* 2^r . 2^k */
 }
 
 #endif

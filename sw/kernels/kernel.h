@@ -8,6 +8,8 @@
 
 /* For functions with a parameter whose value shapes the code. */
 #define TDCO_INLINE static inline __attribute__((always_inline))
+/* For a function that is to have all registers to itself. */
+#define TDCO_APART static __attribute__((noinline))
 
 typedef struct {
     uint32_t begin, end;
@@ -41,14 +43,31 @@ static inline int tdco_word_aligned(const void *a, const void *b)
     return (((uintptr_t)a | (uintptr_t)b) & 3) == 0;
 }
 
-/* v[0:n] = x[0:n], where n is 1, or 2 for a word of x: half the accesses, and cores that walk rows of the same length
- * side by side are held up less by each other. */
+/* How many of `elements` are worked on by words in blocks, a power of two; the others are dealt out one by one. */
+static inline uint32_t tdco_in_blocks(uint32_t elements, uint32_t block, const void *a, const void *b)
+{
+    return tdco_word_aligned(a, b) ? elements & ~(block - 1) : 0;
+}
+
+/* v[0:n] = x[0:n], where n is 1, or even and at most TDCO_BLOCK for words of x: half the accesses, and cores that walk
+ * rows of the same length side by side are held up less by each other. */
 TDCO_INLINE void tdco_load_f16(const uint16_t *x, float *v, uint32_t n)
 {
-    const uint32_t word = n == 2 ? *(const tdco_pair *)x : *x;
-    v[0] = tdco_h2f((uint16_t)word);
-    if (n == 2)
-        v[1] = tdco_h2f((uint16_t)(word >> 16));
+    tdco_pair words[TDCO_BLOCK / 2];
+    if (n == 1)
+        v[0] = tdco_h2f(*x);
+    for (uint32_t i = 0; i < n / 2; i++)
+        words[i] = ((const tdco_pair *)x)[i];
+    for (uint32_t i = 0; i < n / 2; i++) {
+        v[2 * i] = tdco_h2f((uint16_t)words[i]);
+        v[2 * i + 1] = tdco_h2f((uint16_t)(words[i] >> 16));
+    }
+}
+
+TDCO_INLINE void tdco_load_f32(const float *x, float *v, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        v[i] = x[i];
 }
 
 /* Words of a block that is only moved. */
@@ -65,12 +84,12 @@ static inline void tdco_copy_f16(uint16_t *to, const uint16_t *from, uint32_t n)
                 ((tdco_pair *)to)[i] = pairs[i];
         }
     }
-    for (; n >= 4; n -= 4, to += 4, from += 4) {
-        const uint16_t a = from[0], b = from[1], c = from[2], d = from[3];
-        to[0] = a;
-        to[1] = b;
-        to[2] = c;
-        to[3] = d;
+    for (; n >= TDCO_MOVE; n -= TDCO_MOVE, to += TDCO_MOVE, from += TDCO_MOVE) {
+        uint16_t elements[TDCO_MOVE];
+        for (int i = 0; i < TDCO_MOVE; i++)
+            elements[i] = from[i];
+        for (int i = 0; i < TDCO_MOVE; i++)
+            to[i] = elements[i];
     }
     for (; n > 0; n--)
         *to++ = *from++;

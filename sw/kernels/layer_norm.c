@@ -2,73 +2,98 @@
 #include "fpmath.h"
 #include "kernel.h"
 
-/* Elements that are loaded together: 2 where all rows of n elements and the vectors lie in words. */
-static inline uint32_t width(uint32_t n, const void *a, const void *b, const void *c)
+/* Whether all rows of n elements and the vectors lie in blocks of words. */
+static inline int in_words(uint32_t n, const void *a, const void *b, const void *c)
 {
-    return n % 2 == 0 && tdco_word_aligned(a, b) && tdco_word_aligned(b, c) ? 2 : 1;
+    return n % TDCO_BLOCK == 0 && tdco_word_aligned(a, b) && tdco_word_aligned(b, c);
 }
 
-/* Mean and 1 / standard deviation of a row. */
-TDCO_INLINE void statistics(const uint16_t *x, uint32_t n, float epsilon, float *mean, float *rstd, uint32_t w)
+typedef struct {
+    float mean, rstd;
+} row_statistics;
+
+/* Mean and 1 / standard deviation of a row of n elements in one pass over the differences from `guess`, the mean of the
+ * first elements. Squares of these add up to at most n / TDCO_BLOCK times what those of differences from the mean do,
+ * so that few digits cancel when the rest is subtracted. */
+TDCO_INLINE row_statistics statistics(const uint16_t *x, uint32_t n, float epsilon, uint32_t w)
 {
-    float sum = 0.0f, squares = 0.0f, v[2];
-#pragma GCC unroll 4
-    for (uint32_t i = 0; i < n; i += w) {
-        tdco_load_f16(x + i, v, w);
-        for (uint32_t k = 0; k < w; k++)
-            sum += v[k];
+    const float each = 1.0f / (float)n;
+    float guess = tdco_h2f(x[0]), sum = 0.0f, squares = 0.0f, v[TDCO_BLOCK];
+    if (n >= TDCO_BLOCK) {
+        for (uint32_t i = 1; i < TDCO_BLOCK; i++)
+            guess += tdco_h2f(x[i]);
+        guess *= 1.0f / TDCO_BLOCK;
     }
-    const float m = sum / (float)n;
-#pragma GCC unroll 4
-    for (uint32_t i = 0; i < n; i += w) {
-        tdco_load_f16(x + i, v, w);
-        for (uint32_t k = 0; k < w; k++)
-            squares += (v[k] - m) * (v[k] - m);
+    for (const uint16_t *const end = x + n; x < end; x += w) {
+        tdco_load_f16(x, v, w);
+        for (uint32_t k = 0; k < w; k++) {
+            const float d = v[k] - guess;
+            sum += d;
+            squares = tdco_fma(d, d, squares);
+        }
     }
-    *mean = tdco_canonical(m);
-    *rstd = tdco_canonical(tdco_rsqrt(squares / (float)n + epsilon));
+    const float offset = sum * each, variance = tdco_fma(-offset, sum, squares) * each;
+    return (row_statistics){tdco_canonical(guess + offset),
+                            tdco_canonical(tdco_rsqrt((variance < 0.0f ? 0.0f : variance) + epsilon))};
 }
 
 TDCO_INLINE void normalise(const uint16_t *x, const uint16_t *gamma, const uint16_t *beta, uint16_t *y, uint32_t n,
-                             float mean, float rstd, uint32_t w)
+                           row_statistics row, uint32_t w)
 {
-    float v[2], scale[2], shift[2];
-#pragma GCC unroll 2
-    for (uint32_t i = 0; i < n; i += w) {
-        tdco_load_f16(x + i, v, w);
-        tdco_load_f16(gamma + i, scale, w);
-        tdco_load_f16(beta + i, shift, w);
+    float v[TDCO_BLOCK], scale[TDCO_BLOCK], shift[TDCO_BLOCK];
+    for (const uint16_t *const end = x + n; x < end; x += w, gamma += w, beta += w, y += w) {
+        tdco_load_f16(x, v, w);
+        tdco_load_f16(gamma, scale, w);
+        tdco_load_f16(beta, shift, w);
         for (uint32_t k = 0; k < w; k++)
-            y[i + k] = tdco_f2h((v[k] - mean) * rstd * scale[k] + shift[k]);
+            y[k] = tdco_f2h(tdco_fma((v[k] - row.mean) * row.rstd, scale[k], shift[k]));
     }
+}
+
+TDCO_INLINE row_statistics norm_row(const uint16_t *x, const uint16_t *gamma, const uint16_t *beta, uint16_t *y,
+                                    uint32_t n, float epsilon, uint32_t w)
+{
+    const row_statistics row = statistics(x, n, epsilon, w == 1 ? 1 : TDCO_BLOCK);
+    normalise(x, gamma, beta, y, n, row, w);
+    return row;
+}
+
+/* Rows in words and rows in elements are functions of their own, so that each has the registers to itself. */
+TDCO_APART row_statistics norm_words(const uint16_t *x, const uint16_t *gamma, const uint16_t *beta, uint16_t *y,
+                                     uint32_t n, float epsilon)
+{
+    return norm_row(x, gamma, beta, y, n, epsilon, 4);
+}
+
+TDCO_APART row_statistics norm_elements(const uint16_t *x, const uint16_t *gamma, const uint16_t *beta, uint16_t *y,
+                                        uint32_t n, float epsilon)
+{
+    return norm_row(x, gamma, beta, y, n, epsilon, 1);
 }
 
 /* p: x[rows,n], gamma[n], beta[n], y[rows,n], mean f32[rows], rstd f32[rows].  i: rows, n.  f: epsilon. */
 void tdco_layer_norm_f16(const tdco_args *args, uint32_t core, uint32_t cores)
 {
-    const uint32_t n = args->i[1];
-    const tdco_range share = tdco_share(args->i[0], core, cores);
+    const uint32_t rows = args->i[0], n = args->i[1];
     const uint16_t *gamma = args->p[1], *beta = args->p[2];
     float *means = args->p[4], *rstds = args->p[5];
-    for (uint32_t row = share.begin; row < share.end; row++) {
+    for (uint32_t row = core; row < rows; row += cores) {
         const uint16_t *x = (const uint16_t *)args->p[0] + row * n;
         uint16_t *y = (uint16_t *)args->p[3] + row * n;
-        if (width(n, x, gamma, beta) == 2) {
-            statistics(x, n, args->f[0], means + row, rstds + row, 2);
-            normalise(x, gamma, beta, y, n, means[row], rstds[row], 2);
-        } else {
-            statistics(x, n, args->f[0], means + row, rstds + row, 1);
-            normalise(x, gamma, beta, y, n, means[row], rstds[row], 1);
-        }
+        const row_statistics found = in_words(n, x, gamma, beta) ? norm_words(x, gamma, beta, y, n, args->f[0])
+                                                                 : norm_elements(x, gamma, beta, y, n, args->f[0]);
+        means[row] = found.mean;
+        rstds[row] = found.rstd;
     }
 }
 
-/* dx of a row: with g = dy * gamma and c = x - mean, rstd * (g - average(g) - c * rstd^2 * average(g * c)). */
+/* dx of a row. With g = dy * gamma and c = x - mean it is
+ * rstd * (g - average(g) - c * rstd^2 * average(g * c)) = rstd * g + slope * x + shift. */
 TDCO_INLINE void row_grad(const uint16_t *dy, const uint16_t *x, const uint16_t *gamma, uint16_t *dx, uint32_t n,
-                            float mean, float rstd, uint32_t w)
+                          float mean, float rstd, uint32_t w)
 {
-    float sum = 0.0f, product = 0.0f, d[2], v[2], scale[2];
-#pragma GCC unroll 2
+    const uint16_t *const end = dy + n;
+    float sum = 0.0f, product = 0.0f, d[4], v[4], scale[4];
     for (uint32_t i = 0; i < n; i += w) {
         tdco_load_f16(dy + i, d, w);
         tdco_load_f16(gamma + i, scale, w);
@@ -76,36 +101,45 @@ TDCO_INLINE void row_grad(const uint16_t *dy, const uint16_t *x, const uint16_t 
         for (uint32_t k = 0; k < w; k++) {
             const float g = d[k] * scale[k];
             sum += g;
-            product += g * (v[k] - mean);
+            product = tdco_fma(g, v[k] - mean, product);
         }
     }
-    sum /= (float)n;
-    product *= rstd * rstd / (float)n;
-#pragma GCC unroll 2
-    for (uint32_t i = 0; i < n; i += w) {
-        tdco_load_f16(dy + i, d, w);
-        tdco_load_f16(gamma + i, scale, w);
-        tdco_load_f16(x + i, v, w);
-        for (uint32_t k = 0; k < w; k++) {
-            dx[i + k] = tdco_f2h(rstd * (d[k] * scale[k] - sum - (v[k] - mean) * product));
-        }
+    const float each = rstd / (float)n, slope = -rstd * rstd * product * each;
+    const float shift = tdco_fma(-slope, mean, -sum * each);
+    for (; dy < end; dy += w, x += w, gamma += w, dx += w) {
+        tdco_load_f16(dy, d, w);
+        tdco_load_f16(gamma, scale, w);
+        tdco_load_f16(x, v, w);
+        for (uint32_t k = 0; k < w; k++)
+            dx[k] = tdco_f2h(tdco_fma(d[k] * scale[k], rstd, tdco_fma(v[k], slope, shift)));
     }
+}
+
+TDCO_APART void grad_words(const uint16_t *dy, const uint16_t *x, const uint16_t *gamma, uint16_t *dx, uint32_t n,
+                           float mean, float rstd)
+{
+    row_grad(dy, x, gamma, dx, n, mean, rstd, 4);
+}
+
+TDCO_APART void grad_elements(const uint16_t *dy, const uint16_t *x, const uint16_t *gamma, uint16_t *dx, uint32_t n,
+                              float mean, float rstd)
+{
+    row_grad(dy, x, gamma, dx, n, mean, rstd, 1);
 }
 
 /* p: dy[rows,n], x[rows,n], gamma[n], mean f32[rows], rstd f32[rows], dx[rows,n].  i: rows, n. */
 void tdco_layer_norm_grad_f16(const tdco_args *args, uint32_t core, uint32_t cores)
 {
-    const uint32_t n = args->i[1];
-    const tdco_range share = tdco_share(args->i[0], core, cores);
+    const uint32_t rows = args->i[0], n = args->i[1];
     const uint16_t *gamma = args->p[2];
     const float *means = args->p[3], *rstds = args->p[4];
-    for (uint32_t row = share.begin; row < share.end; row++) {
+    for (uint32_t row = core; row < rows; row += cores) {
         const uint16_t *dy = (const uint16_t *)args->p[0] + row * n, *x = (const uint16_t *)args->p[1] + row * n;
         uint16_t *dx = (uint16_t *)args->p[5] + row * n;
-        if (width(n, dy, x, gamma) == 2)
-            row_grad(dy, x, gamma, dx, n, means[row], rstds[row], 2);
+        if (in_words(n, dy, x, gamma))
+            grad_words(dy, x, gamma, dx, n, means[row], rstds[row]);
         else
-            row_grad(dy, x, gamma, dx, n, means[row], rstds[row], 1);
+            grad_elements(dy, x, gamma, dx, n, means[row], rstds[row]);
     }
 }
 

@@ -1,4 +1,5 @@
 /* Max pooling of NHWC tensors and its gradient. No arithmetic on values: they are compared as integers. */
+#include "fpmath.h"
 #include "kernel.h"
 
 /* An integer that orders binary16 values; both zeros give 0, and NaN (0x7E00) comes last, so it wins. */
@@ -15,52 +16,57 @@ static inline tdco_range window(uint32_t out, uint32_t stride, int32_t first, ui
     return (tdco_range){begin < 0 ? 0 : (uint32_t)begin, end < (int32_t)size ? (uint32_t)end : size};
 }
 
+/* A binary16 as the upper half of a binary32. These compare as the binary16 do, and NaN (0x7E00) is a number larger
+ * than all. The lower half, where it is not zero, decides nothing between different binary16. */
+static inline float upper(uint32_t value) { return tdco_float(value << 16); }
+
 /* The largest of window rows h x columns w of one channel. */
 static uint16_t largest(const uint16_t *x, uint32_t width, uint32_t channels, tdco_range h, tdco_range w)
 {
-    uint16_t best = 0xFC00; /* minus infinity */
+    float best = upper(0xFC00); /* minus infinity */
     for (uint32_t i = h.begin; i < h.end; i++)
-        for (uint32_t j = w.begin; j < w.end; j++) {
-            const uint16_t value = x[(i * width + j) * channels];
-            best = order(value) > order(best) ? value : best;
-        }
-    return best;
+        for (uint32_t j = w.begin; j < w.end; j++)
+            best = tdco_max(best, upper(x[(i * width + j) * channels]));
+    return (uint16_t)(tdco_bits(best) >> 16);
 }
 
-/* Both maxima of two pairs, no element of which is negative: b + (a - b) where that is positive. A difference has 15
- * bits; the bit above says that it is positive, and keeps a borrow within the element. */
-static inline uint32_t max_pair(uint32_t a, uint32_t b)
-{
-    const uint32_t difference = (a | 0x80008000) - b, positive = difference & 0x80008000;
-    return b + (difference & (positive - (positive >> 15)));
-}
+enum { TOGETHER = 4 }; /* channels that share addresses */
 
-/* Two channels of a column of up to 3 rows, one repeated where there are fewer: their maxima; `signs` collects bits. */
-static inline uint32_t column(const uint16_t *const rows[3], int32_t at, uint32_t *signs)
+/* Maxima of up to 3 rows, one repeated where there are fewer, of a column of TOGETHER channels. */
+TDCO_INLINE void column(const uint16_t *const rows[3], float *best)
 {
-    const uint32_t a = *(const tdco_pair *)(rows[0] + at), b = *(const tdco_pair *)(rows[1] + at);
-    const uint32_t c = *(const tdco_pair *)(rows[2] + at);
-    *signs |= a | b | c;
-    return max_pair(max_pair(a, b), c);
-}
-
-/* A row of outputs of two channels, for windows of up to 3 rows and 3 columns in steps of 2: columns are reduced first,
- * since windows share them. False if an element is negative: max_pair() is not for those. */
-static int pool_pair(const int32_t *sizes, const uint16_t *x, tdco_range h, uint16_t *y)
-{
-    const int32_t channels = sizes[3], line = sizes[2] * channels, step = 2 * channels, n = sizes[5];
-    const uint16_t *const top = x + (int32_t)h.begin * line;
-    const uint16_t *const rows[3] = {top, top + (h.end - h.begin > 1 ? line : 0),
-                                     top + (h.end - h.begin > 2 ? 2 * line : 0)};
-    uint32_t signs = 0, left = sizes[11] < 0 ? 0 : column(rows, 0, &signs);
-    int32_t at = (sizes[11] + 1) * channels;
-    for (int32_t j = 0; j < n; j++, at += step, y += channels) {
-        const uint32_t middle = column(rows, at, &signs);
-        const uint32_t right = at + channels < line ? column(rows, at + channels, &signs) : 0;
-        *(tdco_pair *)y = max_pair(max_pair(left, middle), right);
-        left = right;
+    tdco_pair words[3][TOGETHER / 2];
+    for (uint32_t i = 0; i < 3; i++)
+        for (uint32_t k = 0; k < TOGETHER / 2; k++)
+            words[i][k] = ((const tdco_pair *)rows[i])[k];
+    for (uint32_t k = 0; k < TOGETHER / 2; k++) {
+        best[2 * k] = tdco_max(tdco_max(upper(words[0][k]), upper(words[1][k])), upper(words[2][k]));
+        best[2 * k + 1] = tdco_max(tdco_max(tdco_float(words[0][k]), tdco_float(words[1][k])), tdco_float(words[2][k]));
     }
-    return (signs & 0x80008000) == 0;
+}
+
+/* n outputs of TOGETHER channels, whose windows of up to 3 rows and 3 columns are 2 columns apart and inside x, but for
+ * the first one's left column without `left`. Columns are reduced first, since windows share them. */
+TDCO_APART void pool_line(const uint16_t *top, const uint16_t *middle, const uint16_t *bottom, uint16_t *y,
+                          uint32_t channels, uint32_t n, int left)
+{
+    const uint16_t *rows[3] = {top, middle, bottom}, *const end = y + n * channels;
+    float before[TOGETHER], best[TOGETHER], after[TOGETHER];
+    column(rows, before); /* without a left column, this is the middle one, which does no harm */
+    for (uint32_t i = 0; left && i < 3; i++)
+        rows[i] += channels;
+    for (; y < end; y += channels) {
+        column(rows, best);
+        for (uint32_t i = 0; i < 3; i++)
+            rows[i] += channels;
+        column(rows, after);
+        for (uint32_t i = 0; i < 3; i++)
+            rows[i] += channels;
+        for (uint32_t k = 0; k < TOGETHER; k++) {
+            y[k] = (uint16_t)(tdco_bits(tdco_max(tdco_max(before[k], best[k]), after[k])) >> 16);
+            before[k] = after[k];
+        }
+    }
 }
 
 /* p: x[B,H,W,C], y[B,OH,OW,C].
@@ -68,23 +74,29 @@ static int pool_pair(const int32_t *sizes, const uint16_t *x, tdco_range h, uint
 void tdco_max_pool_f16(const tdco_args *args, uint32_t core, uint32_t cores)
 {
     const int32_t *const sizes = args->i;
-    const uint32_t height = sizes[1], width = sizes[2], channels = sizes[3], out_height = sizes[4], out_width = sizes[5];
-    const int pairs = sizes[6] <= 3 && sizes[7] == 3 && sizes[9] == 2 && (sizes[11] == 0 || sizes[11] == -1)
-        && sizes[11] + 2 * (sizes[5] - 1) + 1 < sizes[2] && channels % 2 == 0
-        && tdco_word_aligned(args->p[0], args->p[1]);
-    const uint32_t together = pairs ? 2 : 1, groups = channels / together;
-    const tdco_range share = tdco_share(sizes[0] * out_height * groups, core, cores);
-    for (uint32_t at = share.begin; at < share.end; at++) {
-        const uint32_t line = at / groups, c = (at - line * groups) * together, batch = line / out_height;
-        const tdco_range h = window(line - batch * out_height, sizes[8], sizes[10], sizes[6], height);
-        const uint16_t *x = (const uint16_t *)args->p[0] + batch * height * width * channels + c;
-        uint16_t *y = (uint16_t *)args->p[1] + line * out_width * channels + c;
-        if (pairs && pool_pair(sizes, x, h, y))
-            continue;
-        for (uint32_t j = 0; j < out_width; j++, y += channels)
-            for (uint32_t k = 0; k < together; k++)
-                y[k] = largest(x + k, width, channels, h, window(j, sizes[9], sizes[11], sizes[7], width));
-    }
+    const uint32_t height = sizes[1], width = sizes[2], channels = sizes[3];
+    const uint32_t out_height = sizes[4], out_width = sizes[5];
+    const int32_t last = sizes[11] + 2 * (sizes[5] - 1); /* column where the last window begins, if they are 2 apart */
+    const int by_line = sizes[6] <= 3 && sizes[7] == 3 && sizes[9] == 2 && (sizes[11] == 0 || sizes[11] == -1)
+        && last + 2 < sizes[2] && channels % TOGETHER == 0 && tdco_word_aligned(args->p[0], args->p[1]);
+    const uint32_t together = by_line ? TOGETHER : 1;
+    const uint16_t *image = args->p[0];
+    uint16_t *y = args->p[1];
+    uint32_t c = core * together; /* channels of all lines are dealt out in turn */
+    for (int32_t batch = 0; batch < sizes[0]; batch++, image += height * width * channels)
+        for (uint32_t line = 0; line < out_height; line++, y += out_width * channels, c -= channels)
+            for (; c < channels; c += cores * together) {
+                const tdco_range h = window(line, sizes[8], sizes[10], sizes[6], height);
+                const uint16_t *const top = image + h.begin * width * channels + c;
+                const uint16_t *const middle = top + (h.end - h.begin > 1 ? width * channels : 0);
+                const uint16_t *const bottom = middle + (h.end - h.begin > 2 ? width * channels : 0);
+                if (by_line)
+                    pool_line(top, middle, bottom, y + c, channels, out_width, sizes[11] == 0);
+                else
+                    for (uint32_t j = 0; j < out_width; j++)
+                        y[j * channels + c] = largest(image + c, width, channels, h,
+                                                      window(j, sizes[9], sizes[11], sizes[7], width));
+            }
 }
 
 /* True if an element of the window rows h x columns w that stands before (row, col) equals `value`. */

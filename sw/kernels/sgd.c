@@ -2,28 +2,28 @@
 #include "fpmath.h"
 #include "kernel.h"
 
-static inline float load_f16(const uint16_t *x) { return tdco_h2f(*x); }
-static inline float load_f32(const float *x) { return *x; }
-
-/* A block of at most n elements stays as it is. */
-static void keep(const float *master, float *new_master, uint16_t *shadow, uint32_t n)
+/* All elements stay as they are. */
+static void keep(const tdco_args *args, uint32_t core, uint32_t cores)
 {
-    for (uint32_t i = 0; i < n && i < TDCO_BLOCK; i++) {
-        new_master[i] = master[i];
-        shadow[i] = tdco_f2h(master[i]);
+    const float *const master = args->p[0];
+    float *const new_master = args->p[3];
+    uint16_t *const shadow = args->p[4];
+    for (uint32_t at = core; at < (uint32_t)args->i[0]; at += cores) {
+        new_master[at] = master[at];
+        shadow[at] = tdco_f2h(master[at]);
     }
 }
 
 /* p: master f32, grad, ok i32[1], new master f32, new shadow.  i: elements.  f: learning rate / loss scale. */
 #define SGD(format, type)                                                                                              \
-    static inline void step_##format(const float *master, const type *grad, float rate, float *new_master,             \
-                                     uint16_t *shadow, uint32_t n)                                                     \
+    TDCO_INLINE void step_##format(const float *master, const type *grad, float rate, float *new_master,               \
+                                   uint16_t *shadow, uint32_t n)                                                       \
     {                                                                                                                  \
-        float value[TDCO_BLOCK];                                                                                       \
+        float value[TDCO_BLOCK], slope[TDCO_BLOCK];                                                                    \
+        tdco_load_##format(grad, slope, n);                                                                            \
+        tdco_load_f32(master, value, n);                                                                               \
         for (uint32_t i = 0; i < n; i++)                                                                               \
-            value[i] = load_##format(grad + i);                                                                        \
-        for (uint32_t i = 0; i < n; i++)                                                                               \
-            value[i] = master[i] - rate * value[i];                                                                    \
+            value[i] = tdco_fma(-rate, slope[i], value[i]);                                                            \
         for (uint32_t i = 0; i < n; i++) {                                                                             \
             new_master[i] = tdco_canonical(value[i]);                                                                  \
             shadow[i] = tdco_f2h(value[i]);                                                                            \
@@ -32,21 +32,26 @@ static void keep(const float *master, float *new_master, uint16_t *shadow, uint3
                                                                                                                        \
     void tdco_sgd_##format(const tdco_args *args, uint32_t core, uint32_t cores)                                       \
     {                                                                                                                  \
-        const uint32_t elements = args->i[0];                                                                          \
-        const float *const master = args->p[0], rate = args->f[0];                                                     \
-        const type *const grad = args->p[1];                                                                           \
-        float *const new_master = args->p[3];                                                                          \
-        uint16_t *const shadow = args->p[4];                                                                           \
-        uint32_t at = core * TDCO_BLOCK;                                                                               \
+        const uint32_t elements = args->i[0], whole = tdco_in_blocks(elements, TDCO_BLOCK, args->p[1], args->p[1]);    \
+        const float *master = args->p[0], rate = args->f[0];                                                           \
+        const type *grad = args->p[1], *const end = grad + whole;                                                      \
+        float *new_master = args->p[3];                                                                                \
+        uint16_t *shadow = args->p[4];                                                                                 \
         if (!*(const int32_t *)args->p[2]) {                                                                           \
-            for (; at < elements; at += cores * TDCO_BLOCK)                                                            \
-                keep(master + at, new_master + at, shadow + at, elements - at);                                        \
+            keep(args, core, cores);                                                                                   \
             return;                                                                                                    \
         }                                                                                                              \
-        for (; at + TDCO_BLOCK <= elements; at += cores * TDCO_BLOCK)                                                  \
-            step_##format(master + at, grad + at, rate, new_master + at, shadow + at, TDCO_BLOCK);                     \
-        if (at < elements)                                                                                             \
-            step_##format(master + at, grad + at, rate, new_master + at, shadow + at, elements - at);                  \
+        for (uint32_t at = whole + core; at < elements; at += cores)                                                   \
+            step_##format(master + at, grad + at, rate, new_master + at, shadow + at, 1);                              \
+        master += core * TDCO_BLOCK;                                                                                   \
+        new_master += core * TDCO_BLOCK;                                                                               \
+        shadow += core * TDCO_BLOCK;                                                                                   \
+        for (grad += core * TDCO_BLOCK; grad < end; grad += cores * TDCO_BLOCK) {                                      \
+            step_##format(master, grad, rate, new_master, shadow, TDCO_BLOCK);                                         \
+            master += cores * TDCO_BLOCK;                                                                              \
+            new_master += cores * TDCO_BLOCK;                                                                          \
+            shadow += cores * TDCO_BLOCK;                                                                              \
+        }                                                                                                              \
     }
 
 SGD(f16, uint16_t)

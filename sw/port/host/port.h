@@ -98,6 +98,34 @@ static inline uint16_t tdco_hfma(uint16_t x, uint16_t w, uint16_t sum)
     return tdco_f2h(value);
 }
 
+/* a * b + c, rounded once: the product is exact in binary64; its sum with c becomes odd where it is inexact, and keeps
+ * enough digits for the one rounding to binary32 (Boldo and Melquiond, Emulation of a FMA and correctly rounded sums,
+ * IEEE Trans. Comp. 57(4), 2008). */
+static inline float tdco_fma(float a, float b, float c)
+{
+#ifdef __FMA__
+    return __builtin_fmaf(a, b, c);
+#else
+    const double product = (double)a * (double)b, sum = product + (double)c;
+    const double from = sum - product, error = (product - (sum - from)) + ((double)c - from);
+    uint64_t bits;
+    double odd;
+    memcpy(&bits, &sum, sizeof bits);
+    if (sum - sum == 0.0 && error != 0.0 && !(bits & 1))
+        bits += (error > 0.0) == (sum > 0.0) ? 1 : (uint64_t)-1;
+    memcpy(&odd, &bits, sizeof odd);
+    return (float)odd;
+#endif
+}
+
+/* The larger one; +0 of both zeros, and of a number and NaN the number. */
+static inline float tdco_max(float a, float b)
+{
+    if (a == b)
+        return __builtin_signbit(a) ? b : a;
+    return a > b || b != b ? tdco_canonical(a) : b;
+}
+
 /* A device address as a pointer; 0 stays 0. */
 void *tdco_ptr(uint32_t addr);
 

@@ -52,7 +52,7 @@ static inline uint16_t tdco_hmul(uint16_t a, uint16_t b)
     return a;
 }
 
-/* x * w + sum, rounded once. (For __builtin_fmaf16 clang calls a library.) */
+/* x * w + sum, rounded once. (For __builtin_fmaf16, and __builtin_fmaf, clang calls a library.) */
 static inline uint16_t tdco_hfma(uint16_t x, uint16_t w, uint16_t sum)
 {
     _Float16 a, b, c;
@@ -62,6 +62,18 @@ static inline uint16_t tdco_hfma(uint16_t x, uint16_t w, uint16_t sum)
     c = __builtin_elementwise_fma(a, b, c);
     __builtin_memcpy(&sum, &c, sizeof sum);
     return sum;
+}
+
+/* a * b + c, rounded once. */
+static inline float tdco_fma(float a, float b, float c)
+{
+    return __builtin_elementwise_fma(a, b, c);
+}
+
+/* The larger one; +0 of both zeros, and of a number and NaN the number. */
+static inline float tdco_max(float a, float b)
+{
+    return __builtin_fmaxf(a, b);
 }
 
 /* A device address as a pointer; 0 stays 0. */
