@@ -6,6 +6,7 @@ import struct
 from functools import cache
 from pathlib import Path
 
+from tdco.cli._engines import engine_verilog, tcdm_verilog
 from tdco_sim.soc import firmware
 from tdco_sim.soc.elf import Elf, read_elf
 from tdco_sim.soc.simulator import Simulator, Stop, describe
@@ -21,12 +22,15 @@ def build(text: str, tmp_path: Path) -> Elf:
     return read_elf(firmware.build([source], CFG, includes=[HERE]))
 
 
+def engine_of(name: str) -> dict[str, str]:
+    """Engine "golden", "model" or "rtl" (on L1 as RTL), as arguments of ``Simulator``."""
+    return circuits() if name == "rtl" else {"engine": name}
+
+
 @cache
 def circuits() -> dict[str, str]:
     """Engine and L1 as RTL, as arguments of ``Simulator``."""
-    import redmule.verilog
-
-    return {"verilog": redmule.verilog.emit(CFG), "tcdm": redmule.verilog.emit_tcdm(CFG)}
+    return {"verilog": engine_verilog(CFG), "tcdm": tcdm_verilog(CFG)}
 
 
 def run(
@@ -34,7 +38,7 @@ def run(
 ) -> tuple[Stop, str, list[int]]:
     """Why it stopped, in words, and the array ``result``; ``engine`` is "golden", "model" or "rtl"."""
     elf = build(text, tmp_path)
-    with Simulator(CFG, elf, **(circuits() if engine == "rtl" else {"engine": engine})) as sim:
+    with Simulator(CFG, elf, **engine_of(engine)) as sim:
         sim.start()
         stop = sim.run(limit_cycles)
         result = list(struct.unpack("<32I", sim.read(elf.addresses["result"], 128)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -97,6 +98,23 @@ def test_run_uses_the_firmware_and_reports(compiled: tuple[Path, dict[str, Any]]
     energy = result["energy_uj"]
     assert energy["total"] == pytest.approx(sum(energy[part] for part in ("engine", "cores", "l2", "l3")))
     assert energy["engine"] == pytest.approx(made["macs"] * 2 / 755e9 * 1e6)
+
+
+def test_a_stale_firmware_never_runs(compiled: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    """Whatever the files' times say."""
+    out = tmp_path / "out"
+    shutil.copytree(compiled[0], out)
+    elf, source = out / "firmware.elf", out / "program.c"
+    right = elf.read_bytes()
+    elf.write_bytes(right[:-1] + bytes([right[-1] ^ 1]))
+    result = invoke("run", str(out), "--platform", "soc")
+    assert result["firmware_sha256"] == compiled[1]["firmware"]["sha256"]
+    assert elf.read_bytes() == right
+    text = source.read_text()
+    source.write_text(text.replace("TDCO_CONFIG_HASH,", "TDCO_CONFIG_HASH + 1,"))
+    assert source.read_text() != text
+    os.utime(source, (0, 0))
+    assert "was compiled for" in invoke("run", str(out), "--platform", "soc", code=1)["error"]["what"]
 
 
 def test_faults_and_limits_end_a_run_with_code_1(compiled: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from tdco_sim.soc.firmware import write_firmware
+from tdco_sim.soc.firmware import program_elf
 from tdco_spec import HwConfig, get_config
 
 from .. import zoo
@@ -31,7 +31,7 @@ def build_firmware(out: Path, cfg: HwConfig) -> dict[str, Any]:
     """Builds OUT/firmware.elf; what it is, and the seconds the C compiler took (few where its work is cached)."""
     start = time.perf_counter()
     with console.status("building the firmware"):
-        elf = write_firmware(out, cfg)
+        elf = program_elf(out, cfg)
     data = elf.read_bytes()
     seconds = round(time.perf_counter() - start, 2)
     return {"elf": str(elf), "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(), "seconds": seconds}

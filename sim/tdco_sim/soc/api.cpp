@@ -67,12 +67,20 @@ uint32_t tdco_soc_exit_code(const Cluster *cluster) { return cluster->exit_code;
 const char *tdco_soc_output(const Cluster *cluster) { return cluster->output.c_str(); }
 const char *tdco_soc_fault(const Cluster *cluster) { return cluster->fault.what.c_str(); }
 
-// Where: hart, pc, address.
+// Where: hart, pc, address, whether the instruction there only issued what went wrong.
 void tdco_soc_fault_place(const Cluster *cluster, uint32_t *place)
 {
     place[0] = cluster->fault.hart;
     place[1] = cluster->fault.pc;
     place[2] = cluster->fault.addr;
+    place[3] = cluster->fault.issued;
+}
+
+// The pc of the instruction each hart is at, or waits in.
+void tdco_soc_places(const Cluster *cluster, uint32_t *pcs)
+{
+    for (uint32_t h = 0; h < soc::HARTS; h++)
+        pcs[h] = cluster->place(h);
 }
 
 void tdco_soc_stats(Cluster *cluster, SocStats *s)
@@ -120,11 +128,5 @@ void tdco_soc_hart_cycles(const Cluster *cluster, uint64_t *counters)
         std::memcpy(counters, &hart.cycles, sizeof hart.cycles);
         counters += sizeof hart.cycles / sizeof *counters;
     }
-}
-
-// For measuring: mcycle of a hart is its cycle counter since start.
-uint32_t tdco_soc_register(const Cluster *cluster, uint32_t hart, uint32_t number)
-{
-    return number == 32 ? cluster->harts[hart].core.pc : cluster->harts[hart].core.x[number];
 }
 }

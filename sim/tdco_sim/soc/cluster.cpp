@@ -42,6 +42,11 @@ uint32_t peripheral_cycles(uint32_t addr)
                                                             : TDCO_PERIPHERAL_LATENCY_CYCLES;
 }
 
+const char *trap_name(uint32_t cause)
+{
+    return cause == ILLEGAL ? "illegal instruction" : cause == BREAKPOINT ? "breakpoint" : "environment call";
+}
+
 } // namespace
 
 bool Cache::lookup(uint32_t line, uint32_t &slot)
@@ -130,7 +135,7 @@ void Cluster::step_hart(uint32_t index)
     Core &core = hart.core;
     const uint32_t slot = (core.pc - code_base) / 2;
     if (slot >= code.size() - 1)
-        return stop("jump outside the program", index, core.pc, core.pc);
+        return stop("jump outside the program", index, hart.access_pc, core.pc);
     Insn &in = code[slot];
     if (!in.bytes)
         in = decode(l2.load(core.pc, l2.holds(core.pc, 4) ? 4 : 2));
@@ -159,9 +164,12 @@ void Cluster::step_hart(uint32_t index)
         if (core.mtvec)
             core.enter_trap();
         else
-            stop(core.trap_cause == ILLEGAL ? "illegal instruction" : "trap, cause " + std::to_string(core.trap_cause),
-                 index, pc, core.trap_value);
+            stop(trap_name(core.trap_cause), index, pc, 0);
         break;
+    case Core::Result::sleep: // until an interrupt, and there are none
+        hart.access_pc = pc;
+        hart.wait = Wait::forever;
+        return;
     case Core::Result::fence_i: code.assign(code.size(), Insn()); break;
     case Core::Result::taken:
         hart.ready_at = now + 1 + TDCO_BRANCH_TAKEN_CYCLES;
@@ -169,6 +177,8 @@ void Cluster::step_hart(uint32_t index)
         return;
     default: break;
     }
+    if (in.cost == Class::jump)
+        hart.access_pc = pc;
     if (in.cost == Class::jump && !watch.calls.empty())
         watch.jumped(index, pc + in.bytes, core.pc, now, {hart.cycles.l1, hart.cycles.fetch}, tcdm.memory);
     if (in.cost == Class::mul)
@@ -186,12 +196,14 @@ void Cluster::access(uint32_t index, const Insn &in)
     const uint32_t pc = hart.access_pc = hart.core.pc - in.bytes;
     if (m.addr & (m.bytes - 1u))
         return stop(std::string("misaligned ") + (m.write ? "store" : "load"), index, pc, m.addr);
-    if (within(m.addr, TDCO_L1_BASE, TDCO_L1_SIZE)) {
-        if (within(m.addr, TDCO_L1_BASE, TDCO_STACK_BYTES * HARTS) &&
-            (m.addr - TDCO_L1_BASE) / TDCO_STACK_BYTES != index)
-            return stop("stack overflow, or access to another core's stack", index, pc, m.addr);
-        if (const char *wrong = watch.accessed(index, m.addr, m.bytes, m.write); *wrong)
-            return stop(wrong, index, pc, m.addr);
+    const bool in_l1 = within(m.addr, TDCO_L1_BASE, TDCO_L1_SIZE);
+    if (!in_l1 && !within(m.addr, TDCO_L2_BASE, TDCO_L2_SIZE))
+        return access_peripheral(index, pc);
+    if (within(m.addr, TDCO_L1_BASE, TDCO_STACK_BYTES * HARTS) && (m.addr - TDCO_L1_BASE) / TDCO_STACK_BYTES != index)
+        return stop("stack overflow, or access to another core's stack", index, pc, m.addr);
+    if (const char *wrong = watch.accessed(index, m.addr, m.bytes, m.write); *wrong)
+        return stop(wrong, index, pc, m.addr);
+    if (in_l1) {
         if (m.write)
             watch.stored(m.addr, m.data);
         const uint32_t byte = m.addr & 3;
@@ -201,11 +213,6 @@ void Cluster::access(uint32_t index, const Insn &in)
         hart.wait_since = now;
         return;
     }
-    if (!within(m.addr, TDCO_L2_BASE, TDCO_L2_SIZE))
-        return access_peripheral(index, pc);
-    if (watch.in_call(index) && m.addr - TDCO_L2_BASE < TDCO_L2_SIZE - TDCO_L2_RESERVED_BYTES)
-        return stop(std::string(m.write ? "store to" : "load from") + " a tensor in L2: kernels work in L1", index, pc,
-                    m.addr);
     if (m.write) {
         l2.store(m.addr, &m.data, m.bytes);
     } else {
@@ -227,6 +234,8 @@ void Cluster::access_peripheral(uint32_t index, uint32_t pc)
     hart.cycles.remote += latency - 1;
     if (within(m.addr, TDCO_EVENT_UNIT_BASE, TDCO_EVENT_UNIT_SIZE)) {
         const uint32_t offset = m.addr - TDCO_EVENT_UNIT_BASE;
+        if (!EventUnit::has(offset))
+            return stop("access to no register of the event unit", index, pc, m.addr);
         bool sleeps = false;
         if (m.write)
             events.store(index, offset, m.data);
@@ -240,17 +249,17 @@ void Cluster::access_peripheral(uint32_t index, uint32_t pc)
             hart.wait_since = hart.ready_at;
         }
     } else if (within(m.addr, TDCO_ENGINE_BASE, TDCO_ENGINE_SIZE)) {
-        hart.wait = Wait::engine; // taken when the register port is free
+        hart.wait = m.bytes == 4 ? Wait::engine : Wait::none; // taken when the register port is free
     } else if (within(m.addr, TDCO_DMA_BASE, TDCO_DMA_SIZE)) {
         if (m.write && dma.store(index, m.addr - TDCO_DMA_BASE, m.data, now, fault))
-            watch.transfer_pushed(dma.newest(), tcdm.memory, fault);
+            watch.transfer_pushed(dma.newest(), {index, pc}, tcdm.memory, fault);
         if (!m.write)
-            value = dma.load(index, m.addr - TDCO_DMA_BASE);
+            value = dma.load(index, m.addr - TDCO_DMA_BASE, fault);
     } else if (within(m.addr, TDCO_L3_DMA_BASE, TDCO_L3_DMA_SIZE)) {
-        if (m.write && l3_dma.store(m.addr - TDCO_L3_DMA_BASE, m.data, now, fault))
-            watch.traced(TRACK_L3, l3_dma.started++, now, l3_dma.end_cycle);
+        if (m.write && l3_dma.store(m.addr - TDCO_L3_DMA_BASE, m.data, now, l2, l3, fault))
+            watch.l3_started(l3_dma, now, fault);
         if (!m.write)
-            value = l3_dma.load(m.addr - TDCO_L3_DMA_BASE);
+            value = l3_dma.load(m.addr - TDCO_L3_DMA_BASE, fault);
     } else if (within(m.addr, TDCO_ICACHE_BASE, TDCO_ICACHE_SIZE)) {
         cache_enabled = m.write ? m.data & 1 : cache_enabled;
         value = cache_enabled;
@@ -264,6 +273,8 @@ void Cluster::access_peripheral(uint32_t index, uint32_t pc)
         return stop(below ? "stack overflow" : std::string(m.write ? "store" : "load") + " outside mapped memory",
                     index, pc, m.addr);
     }
+    if (m.bytes != 4)
+        return stop("access to a peripheral's register by less than a word", index, pc, m.addr);
     if (fault.raised() && fault.pc == 0)
         fault.hart = index, fault.pc = pc;
     if (!m.write && hart.wait == Wait::none)
@@ -277,6 +288,8 @@ void Cluster::wake(uint32_t index)
     const uint32_t taken = events.take(index, hart.wait_offset);
     hart.core.finish_load(taken);
     hart.ready_at = std::max(hart.ready_at, now + 1) + TDCO_EVENT_WAKEUP_CYCLES;
+    if (taken >> TDCO_EVENT_ENGINE & 1)
+        watch.jobs_seen();
     hart.cycles.asleep += hart.ready_at - hart.wait_since;
     watch.slept(index, taken, hart.wait_since, hart.ready_at);
 }
@@ -305,7 +318,8 @@ void Cluster::step_engine()
             const MemoryAccess &m = harts[engine_user].core.access;
             engine->access = {true, m.write, m.addr - TDCO_ENGINE_BASE, m.data};
             if (m.write)
-                watch.engine_written(engine->access.offset, m.data, now, tcdm.memory, fault);
+                watch.engine_written(engine->access.offset, m.data, {engine_user, harts[engine_user].access_pc}, now,
+                                     tcdm.memory, fault);
             if (fault.raised() && fault.hart == NO_HART)
                 fault.hart = engine_user, fault.pc = harts[engine_user].access_pc;
         }
@@ -332,11 +346,15 @@ void Cluster::step()
     if (engine_user != NO_HART) {
         Hart &user = harts[engine_user];
         user.wait = Wait::none;
-        if (!user.core.access.write)
+        if (!user.core.access.write) {
             user.core.finish_load(engine->access.data);
+            watch.engine_read(engine->access.offset, engine->access.data);
+        }
         engine->access.valid = false;
         engine_user = NO_HART;
     }
+    if (fault.raised() && fault.hart == NO_HART)
+        watch.blame(fault);
     if (engine->event) {
         events.send(TDCO_EVENT_ENGINE, EventUnit::ALL);
         watch.job_ended(now, tcdm.engine_refused);
@@ -347,8 +365,10 @@ void Cluster::step()
         if (transfer.event)
             events.send(TDCO_EVENT_DMA, EventUnit::ALL);
     }
-    if (l3_dma.finish(now, l2, l3, fault))
+    if (l3_dma.finish(now, l2, l3)) {
+        watch.l3_ended(l3_dma.current);
         events.send(TDCO_EVENT_L3_DMA, EventUnit::ALL);
+    }
     for (uint32_t h = 0; h < HARTS; h++)
         if (harts[h].wait == Wait::l1 && tcdm.ports[h].gnt)
             finish_l1(h);
@@ -373,13 +393,9 @@ uint64_t Cluster::next_cycle() const
     return std::max(next, now + 1);
 }
 
-void Cluster::check_deadlock()
+uint32_t Cluster::place(uint32_t hart) const
 {
-    std::string who;
-    for (uint32_t h = 0; h < HARTS; h++)
-        who += (h ? ", " : "") + hex(harts[h].core.pc);
-    stop("deadlock: all cores sleep and nothing is under way; they sleep at " + who, CONTROLLER,
-         harts[CONTROLLER].core.pc, 0);
+    return harts[hart].wait == Wait::none ? harts[hart].core.pc : harts[hart].access_pc;
 }
 
 void Cluster::run(uint64_t limit)
@@ -387,12 +403,10 @@ void Cluster::run(uint64_t limit)
     while (!exited && !fault.raised() && now < limit) {
         step();
         if (exited || fault.raised())
-            break;
+            return;
         const uint64_t next = next_cycle();
-        if (next == NEVER) {
-            check_deadlock();
-            break;
-        }
+        if (next == NEVER)
+            return stop("deadlock: all cores sleep and nothing is under way", NO_HART, 0, 0);
         now = next;
     }
 }

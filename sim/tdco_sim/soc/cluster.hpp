@@ -29,7 +29,7 @@ struct SharedBank {
     uint32_t cycles(uint32_t line, uint64_t now); // until the line is there
 };
 
-enum class Wait : uint8_t { none, l1, engine, event };
+enum class Wait : uint8_t { none, l1, engine, event, forever };
 
 // Cycles of a hart by what it did; they add up to the cycles it was up.
 struct HartCycles {
@@ -46,7 +46,7 @@ struct Hart {
     bool fetched = false;            // the instruction at pc is there
     uint8_t late = 0, late_cycles = 0; // the register that comes so much later if the next instruction uses it
     uint64_t wait_since = 0;
-    uint32_t access_pc = 0;          // of the last load or store
+    uint32_t access_pc = 0;          // of the last load, store, jump or wfi
     HartCycles cycles{};
 
     explicit Hart(uint32_t cache_bytes) : l0(cache_bytes) {}
@@ -81,6 +81,7 @@ struct Cluster {
     void set_code(uint32_t base, uint32_t bytes);
     void start(uint32_t entry); // every hart at `entry`, everything idle; memories stay
     void run(uint64_t limit);   // until exit, fault or cycle `limit`
+    uint32_t place(uint32_t hart) const; // the pc of the instruction it is at, or waits in
 
   private:
     uint32_t engine_user = NO_HART; // hart whose register access is under way
@@ -95,7 +96,6 @@ struct Cluster {
     void finish_l1(uint32_t index);
     void wake(uint32_t index);
     void step_engine();
-    void check_deadlock();
     uint64_t next_cycle() const;
     void stop(const std::string &what, uint32_t hart, uint32_t pc, uint32_t addr);
 };

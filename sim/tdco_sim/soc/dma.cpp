@@ -6,6 +6,8 @@ namespace soc {
 namespace {
 
 constexpr uint64_t NEVER = ~uint64_t(0);
+constexpr uint32_t COMMAND_BITS = TDCO_DMA_COMMAND_LENGTH_MASK | TDCO_DMA_COMMAND_TO_L1 | TDCO_DMA_COMMAND_INCREMENT
+    | TDCO_DMA_COMMAND_2D | TDCO_DMA_COMMAND_EVENT;
 
 } // namespace
 
@@ -14,10 +16,12 @@ Dma::Dma(Tcdm &tcdm)
 {
 }
 
-uint32_t Dma::load(uint32_t hart, uint32_t offset)
+uint32_t Dma::load(uint32_t hart, uint32_t offset, Fault &fault)
 {
     if (offset == TDCO_DMA_STATUS)
         return busy | allocated << 16;
+    if (offset != TDCO_DMA_COMMAND)
+        fault = {"load from no register of the DMA", hart, 0, TDCO_DMA_BASE + offset};
     for (uint32_t c = 0; c < TDCO_DMA_COUNTERS; c++)
         if (!(allocated >> c & 1)) {
             allocated |= 1u << c;
@@ -30,6 +34,10 @@ bool Dma::store(uint32_t hart, uint32_t offset, uint32_t value, uint64_t now, Fa
 {
     if (offset == TDCO_DMA_STATUS) {
         allocated &= ~value | busy;
+        return false;
+    }
+    if (offset != TDCO_DMA_COMMAND) {
+        fault = {"store to no register of the DMA", hart, 0, TDCO_DMA_BASE + offset};
         return false;
     }
     uint32_t *w = words[hart];
@@ -50,6 +58,8 @@ bool Dma::store(uint32_t hart, uint32_t offset, uint32_t value, uint64_t now, Fa
     t.counter = counter[hart];
     if (t.bytes == 0 || t.row_bytes == 0) {
         fault = {"DMA command of no bytes", hart, 0, t.l1};
+    } else if (w[0] & ~COMMAND_BITS || !(w[0] & TDCO_DMA_COMMAND_INCREMENT)) {
+        fault = {"DMA command " + hex(w[0]) + " beyond length, direction, 2-D and event, incrementing", hart, 0, t.l1};
     } else if (!(allocated >> t.counter & 1)) {
         fault = {"DMA command without a counter allocated for it", hart, 0, t.l1};
     } else {
@@ -174,40 +184,52 @@ uint64_t Dma::next_cycle() const
     return next;
 }
 
-bool L3Dma::store(uint32_t offset, uint32_t value, uint64_t now, Fault &fault)
+uint32_t L3Dma::load(uint32_t offset, Fault &fault) const
+{
+    if (offset != TDCO_L3_DMA_FINISHED)
+        fault = {"load from no register of the L3 DMA", NO_HART, 0, TDCO_L3_DMA_BASE + offset};
+    return finished;
+}
+
+bool L3Dma::store(uint32_t offset, uint32_t value, uint64_t now, const Memory &l2, const Memory &l3, Fault &fault)
 {
     switch (offset) {
-    case TDCO_L3_DMA_L2_ADDR: l2 = value; return false;
-    case TDCO_L3_DMA_L3_ADDR: l3 = value; return false;
-    case TDCO_L3_DMA_LENGTH: bytes = value; return false;
+    case TDCO_L3_DMA_L2_ADDR: next.l2 = value; return false;
+    case TDCO_L3_DMA_L3_ADDR: next.l3 = value; return false;
+    case TDCO_L3_DMA_LENGTH: next.bytes = value; return false;
     case TDCO_L3_DMA_START: break;
-    default: return false;
+    default: fault = {"store to no register of the L3 DMA", NO_HART, 0, TDCO_L3_DMA_BASE + offset}; return false;
     }
-    if (running) {
-        fault = {"the L3 DMA was started while it runs", NO_HART, 0, l2};
+    next.to_l2 = value & 1;
+    const Memory &source = next.to_l2 ? l3 : l2;
+    const uint32_t from = next.to_l2 ? next.l3 : next.l2;
+    if (running)
+        fault = {"the L3 DMA was started while it runs", NO_HART, 0, next.l2};
+    else if (next.bytes == 0)
+        fault = {"L3 DMA transfer of no bytes", NO_HART, 0, next.l2};
+    else if (!l2.holds(next.l2, next.bytes) || !l3.holds(next.l3, next.bytes))
+        fault = {"L3 DMA transfer leaves its memories", NO_HART, 0, l2.holds(next.l2, next.bytes) ? next.l3 : next.l2};
+    else if (!source.is_written(from, next.bytes))
+        fault = {"L3 DMA reads bytes nobody wrote", NO_HART, 0, from};
+    if (fault.raised())
         return false;
-    }
     running = true;
-    to_l2 = value & 1;
-    end_cycle = now + TDCO_L3_STARTUP_CYCLES + uint64_t(bytes) * TDCO_L3_CYCLES_PER_BYTE;
+    started++;
+    current = next;
+    end_cycle = now + TDCO_L3_STARTUP_CYCLES + uint64_t(current.bytes) * TDCO_L3_CYCLES_PER_BYTE;
     return true;
 }
 
-bool L3Dma::finish(uint64_t now, Memory &l2_memory, Memory &l3_memory, Fault &fault)
+bool L3Dma::finish(uint64_t now, Memory &l2, Memory &l3)
 {
     if (!running || now < end_cycle)
         return false;
     running = false;
     finished++;
-    const Memory &source = to_l2 ? l3_memory : l2_memory;
-    const uint32_t from = to_l2 ? l3 : l2;
-    if (!l2_memory.holds(l2, bytes) || !l3_memory.holds(l3, bytes))
-        fault = {"L3 DMA transfer leaves its memories", NO_HART, 0, l2};
-    else if (!source.is_written(from, bytes))
-        fault = {"L3 DMA reads bytes nobody wrote", NO_HART, 0, from};
-    else
-        (to_l2 ? l2_memory : l3_memory).store(to_l2 ? l2 : l3, &source.bytes[from - source.base], bytes);
-    bytes_moved += bytes;
+    const Memory &source = current.to_l2 ? l3 : l2;
+    const uint32_t from = current.to_l2 ? current.l3 : current.l2, to = current.to_l2 ? current.l2 : current.l3;
+    (current.to_l2 ? l2 : l3).store(to, &source.bytes[from - source.base], current.bytes);
+    bytes_moved += current.bytes;
     return true;
 }
 

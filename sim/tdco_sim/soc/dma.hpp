@@ -33,7 +33,7 @@ struct Dma {
     explicit Dma(Tcdm &tcdm);
 
     // The register interface of a hart; a fault names what is wrong with a command.
-    uint32_t load(uint32_t hart, uint32_t offset);
+    uint32_t load(uint32_t hart, uint32_t offset, Fault &fault);
     // True if this store completed a command, which is then the last of its channel.
     bool store(uint32_t hart, uint32_t offset, uint32_t value, uint64_t now, Fault &fault);
     const Transfer &newest() const { return channels[!pushed_to_l1].queue.back(); }
@@ -57,15 +57,22 @@ struct Dma {
     void assign(Channel &channel, uint32_t port, const Memory &l2, Fault &fault);
 };
 
+struct L3Transfer {
+    uint32_t l2 = 0, l3 = 0, bytes = 0;
+    bool to_l2 = false;
+};
+
 struct L3Dma {
-    uint32_t l2 = 0, l3 = 0, bytes = 0, started = 0, finished = 0;
-    bool running = false, to_l2 = false;
+    L3Transfer next, current; // being programmed; running
+    uint32_t started = 0, finished = 0;
+    bool running = false;
     uint64_t end_cycle = 0;
     uint64_t bytes_moved = 0;
 
-    uint32_t load(uint32_t offset) const { return offset == TDCO_L3_DMA_FINISHED ? finished : 0; }
-    bool store(uint32_t offset, uint32_t value, uint64_t now, Fault &fault);       // true when a transfer starts
-    bool finish(uint64_t now, Memory &l2_memory, Memory &l3_memory, Fault &fault); // true when a transfer ends
+    uint32_t load(uint32_t offset, Fault &fault) const;
+    // True when a transfer starts.
+    bool store(uint32_t offset, uint32_t value, uint64_t now, const Memory &l2, const Memory &l3, Fault &fault);
+    bool finish(uint64_t now, Memory &l2, Memory &l3); // true when a transfer ends
 };
 
 } // namespace soc

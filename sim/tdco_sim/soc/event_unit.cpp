@@ -15,6 +15,20 @@ void EventUnit::arrive(uint32_t hart, uint32_t number, uint64_t now)
     }
 }
 
+bool EventUnit::has(uint32_t offset)
+{
+    if (offset >= TDCO_EU_BARRIER && offset < TDCO_EU_BARRIER + 0x20 * BARRIERS) {
+        const uint32_t within = offset & 0x1F;
+        return within == TDCO_EU_BARRIER_TRIGGER_MASK || within == TDCO_EU_BARRIER_TARGET_MASK
+            || within == TDCO_EU_BARRIER_TRIGGER_WAIT_CLEAR;
+    }
+    for (uint32_t known : {TDCO_EU_MASK, TDCO_EU_MASK_AND, TDCO_EU_MASK_OR, TDCO_EU_BUFFER, TDCO_EU_BUFFER_CLEAR,
+                           TDCO_EU_WAIT, TDCO_EU_WAIT_CLEAR})
+        if (offset == known)
+            return true;
+    return offset >= TDCO_EU_SEND && offset < TDCO_EU_SEND + 0x20 && offset % 4 == 0;
+}
+
 uint32_t EventUnit::load(uint32_t hart, uint32_t offset, uint64_t now, bool &sleeps)
 {
     barrier_passed = BARRIERS;

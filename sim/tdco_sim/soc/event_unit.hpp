@@ -27,6 +27,7 @@ struct EventUnit {
     // take() ends it.
     uint32_t load(uint32_t hart, uint32_t offset, uint64_t now, bool &sleeps);
     void store(uint32_t hart, uint32_t offset, uint32_t value);
+    static bool has(uint32_t offset); // a register there
     bool pending(uint32_t hart) const { return buffer[hart] & mask[hart]; }
 
     // The masked events, cleared unless the wait was at WAIT.

@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from tdco_spec import MEMORY_MAP, HwConfig
@@ -45,6 +46,13 @@ def compiler() -> list[str]:
     return [sys.executable, "-m", "ziglang", "cc", "--target=riscv32-freestanding-none", mcpu]
 
 
+def _version() -> str:
+    """Of the compiler: what it compiles to may change with it."""
+    if own := os.environ.get("TDCO_CC"):
+        return run_tool([own, "--version"], f"TDCO_CC={own}", HINT)
+    return version("ziglang")
+
+
 def linker_script(cfg: HwConfig) -> str:
     """sw/port/soc/link.ld with the addresses of ``cfg``."""
     stacks = cfg.stack_bytes * (cfg.cores + 1)
@@ -64,7 +72,8 @@ def _objects(sources: Sequence[Path], prefix: str, cfg: HwConfig, includes: Sequ
     """An object file for each source, named ``prefix`` and the source's stem; compiled once."""
     header = c_header(cfg)
     headers = [f for d in includes for f in sorted(d.glob("*.h"))]
-    key = [*compiler(), *FLAGS, prefix, header, *(f"{f.name}\n{f.read_text()}" for f in [*sources, *headers])]
+    texts = [f"{f.name}\n{f.read_text()}" for f in [*sources, *headers]]
+    key = [*compiler(), _version(), *FLAGS, prefix, header, *texts]
 
     def make(directory: Path) -> None:
         (directory / "tdco_hw.h").write_text(header)
@@ -125,23 +134,15 @@ def build_program(out_dir: Path, cfg: HwConfig) -> Path:
     return build([program, sw / "runtime" / "run.c", sw / "port" / "soc" / "main.c"], cfg, kernels=True)
 
 
-def write_firmware(out_dir: Path, cfg: HwConfig) -> Path:
-    """Builds the program in ``out_dir`` and puts the ELF beside it, where every platform with cores takes it from.
-
-    Raises:
-        SimError: as :func:`build_program`.
-    """
-    elf = out_dir / ELF_NAME
-    shutil.copyfile(build_program(out_dir, cfg), elf)
-    return elf
-
-
 def program_elf(out_dir: Path, cfg: HwConfig) -> Path:
-    """The ELF of the compiled program in ``out_dir``: the one beside it, or a new one if program.c is younger.
+    """The ELF of the compiled program in ``out_dir``, beside it: what its sources, flags and ``cfg`` give now.
+
+    Nothing is compiled that the cache has; an ELF that differs is replaced.
 
     Raises:
         SimError: as :func:`build_program`.
     """
-    elf, program = out_dir / ELF_NAME, out_dir / "program.c"
-    fresh = elf.exists() and program.exists() and elf.stat().st_mtime >= program.stat().st_mtime
-    return elf if fresh else build_program(out_dir, cfg)
+    built, elf = build_program(out_dir, cfg), out_dir / ELF_NAME
+    if not elf.exists() or elf.read_bytes() != built.read_bytes():
+        shutil.copyfile(built, elf)
+    return elf

@@ -96,6 +96,9 @@ def _old_entries(reader: _Reader) -> list[str]:
     return paths
 
 
+_REGISTERS, _ROW, _END = range(3)  # what a line-program instruction did
+
+
 @dataclass
 class _Row:
     address: int = 0
@@ -135,24 +138,25 @@ def _unit(reader: _Reader, end: int, sections: dict[str, bytes]) -> Iterator[tup
             pass
         files = _old_entries(reader)
     reader.at = header_end
-    row = _Row(files=files)
+    row, last = _Row(files=files), (0, "")
     while reader.at < end:
-        before = row.address, row.text()
-        ends = _step(reader, row, line_base, line_range, opcode_base, operands, instruction_bytes)
-        if row.address > before[0] and before[0]:
-            yield before[0], row.address, before[1]
-        if ends:
-            row = _Row(files=files)
+        done = _step(reader, row, line_base, line_range, opcode_base, operands, instruction_bytes)
+        if done == _REGISTERS:
+            continue
+        if row.address > last[0] > 0:
+            yield last[0], row.address, last[1]
+        row, last = (_Row(files=files), (0, "")) if done == _END else (row, (row.address, row.text()))
 
 
 def _step(
     reader: _Reader, row: _Row, line_base: int, line_range: int, opcode_base: int, operands: list[int], unit: int
-) -> bool:
-    """Executes one line-program instruction on ``row``; true at the end of a sequence."""
+) -> int:
+    """Executes one line-program instruction on ``row``: it changed registers, added a row, or ended the sequence."""
     opcode = reader.fixed("B")
     if opcode >= opcode_base:
         row.address += (opcode - opcode_base) // line_range * unit
         row.line += line_base + (opcode - opcode_base) % line_range
+        return _ROW
     elif opcode == 0:
         length = reader.unsigned()
         next_at = reader.at + length
@@ -160,7 +164,9 @@ def _step(
         if extended == 2:
             row.address = reader.fixed("I")
         reader.at = next_at
-        return extended == 1
+        return _END if extended == 1 else _REGISTERS
+    elif opcode == 1:
+        return _ROW
     elif opcode == 2:
         row.address += reader.unsigned() * unit
     elif opcode == 3:
@@ -174,4 +180,4 @@ def _step(
     else:
         for _ in range(operands[opcode - 1]):
             reader.unsigned()
-    return False
+    return _REGISTERS

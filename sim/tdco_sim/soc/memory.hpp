@@ -15,10 +15,11 @@ namespace soc {
 constexpr uint32_t HARTS = TDCO_CORES + 1, CONTROLLER = TDCO_CORES;
 constexpr uint32_t NO_HART = 0xFFFFFFFF;
 
-// Why a run stopped. `hart` is NO_HART where a DMA or the engine did it.
+// Why a run stopped. `issued`: the instruction at `pc` did not do it, but started the transfer or job that did.
 struct Fault {
     std::string what;
     uint32_t hart = NO_HART, pc = 0, addr = 0;
+    bool issued = false;
     bool raised() const { return !what.empty(); }
 };
 

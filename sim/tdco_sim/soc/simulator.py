@@ -77,13 +77,19 @@ def build(cfg: HwConfig, verilog: str | None = None, tcdm: str | None = None, en
 
 @dataclass(frozen=True)
 class Stop:
-    """Why a run ended: its exit code, or None and what went wrong."""
+    """Why a run ended: its exit code, or None and what went wrong.
+
+    ``hart`` and ``pc`` did it, or, where ``issued``, started the transfer or job that did. Where it was nobody,
+    ``places`` are the pcs of the instructions the harts are at, or wait in.
+    """
 
     exit_code: int | None
     what: str = ""
     hart: int | None = None
     pc: int = 0
     addr: int = 0
+    issued: bool = False
+    places: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,8 +123,7 @@ class Simulator:
             getattr(self.library, f"tdco_soc_{name}").restype = ctypes.c_char_p
         self.library.tdco_soc_open.restype = ctypes.c_void_p
         self.library.tdco_soc_trace_events.restype = ctypes.c_void_p
-        for name in ("exit_code", "register"):
-            getattr(self.library, f"tdco_soc_{name}").restype = ctypes.c_uint32
+        self.library.tdco_soc_exit_code.restype = ctypes.c_uint32
         self.handle = ctypes.c_void_p(self.library.tdco_soc_open())
         for segment in elf.segments:
             if segment.executable:
@@ -165,14 +170,20 @@ class Simulator:
             if state == 2:
                 return self._fault()
             if self.stats["cycles"] >= end:
-                pc = self.library.tdco_soc_register(self.handle, self.cfg.cores, 32)
-                return Stop(None, f"not finished after {limit_cycles} cycles", self.cfg.cores, pc)
+                return Stop(None, f"not finished after {limit_cycles} cycles", places=self._places())
 
     def _fault(self) -> Stop:
-        place = (ctypes.c_uint32 * 3)()
+        place = (ctypes.c_uint32 * 4)()
         self.library.tdco_soc_fault_place(self.handle, place)
         what = self.library.tdco_soc_fault(self.handle).decode()
-        return Stop(None, what, None if place[0] == NO_HART else place[0], place[1], place[2])
+        if place[0] == NO_HART:
+            return Stop(None, what, None, 0, place[2], places=self._places())
+        return Stop(None, what, place[0], place[1], place[2], bool(place[3]))
+
+    def _places(self) -> tuple[int, ...]:
+        pcs = (ctypes.c_uint32 * (self.cfg.cores + 1))()
+        self.library.tdco_soc_places(self.handle, pcs)
+        return tuple(pcs)
 
     def watch_calls(self, calls: Sequence[tuple[int, Sequence[tuple[int, int, bool]]]]) -> None:
         """Follows the cores through the program's kernel calls: entry and buffers of each.
@@ -230,18 +241,25 @@ class Simulator:
 
 
 def describe(stop: Stop, elf: Elf, cores: int) -> str:
-    """What stopped the run and where: core, function, source line, pc, address."""
+    """What stopped the run and where: core, pc, function, source line, address."""
     parts = [stop.what]
-    if stop.addr and stop.addr != stop.pc:
+    if stop.addr:
         parts.append(f"address 0x{stop.addr:08X}")
     if stop.hart is not None:
-        parts.append("controller" if stop.hart == cores else f"core {stop.hart}")
-        function = function_at(elf, stop.pc)
-        line = source_line(elf.path, stop.pc)
-        parts.append(
-            f"pc 0x{stop.pc:08X}" + (f" in {function.name}" if function else "") + (f", {line}" if line else "")
-        )
+        who = "controller" if stop.hart == cores else f"core {stop.hart}"
+        parts.append(f"{'issued by ' if stop.issued else ''}{who}, {_place(elf, stop.pc)}")
+    for pc in dict.fromkeys(stop.places):
+        there = [h for h, place in enumerate(stop.places) if place == pc]
+        workers = ", ".join(str(h) for h in there if h != cores)
+        names = [f"core{'s' if ',' in workers else ''} {workers}"] if workers else []
+        names += ["controller"] if cores in there else []
+        parts.append(f"{' and '.join(names)} at {_place(elf, pc)}")
     return ", ".join(parts)
+
+
+def _place(elf: Elf, pc: int) -> str:
+    function, line = function_at(elf, pc), source_line(elf.path, pc)
+    return f"pc 0x{pc:08X}" + (f" in {function.name}" if function else "") + (f", {line}" if line else "")
 
 
 def function_at(elf: Elf, pc: int) -> Symbol | None:

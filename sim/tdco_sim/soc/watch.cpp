@@ -1,5 +1,6 @@
 #include "watch.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 
 namespace soc {
@@ -23,6 +24,15 @@ template <class Visit> void stretches(const tdco::Job &job, Visit visit)
     }
 }
 
+// Calls visit(addr, bytes) for the rows of a transfer in L2.
+template <class Visit> void rows(const Transfer &t, Visit visit)
+{
+    if (t.stride == t.row_bytes)
+        return visit(t.l2, t.bytes);
+    for (uint32_t done = 0, addr = t.l2; done < t.bytes; done += t.row_bytes, addr += t.stride)
+        visit(addr, std::min(t.row_bytes, t.bytes - done));
+}
+
 bool any(const std::vector<uint8_t> &counts, uint32_t offset, uint32_t bytes)
 {
     for (uint32_t i = offset; i < offset + bytes; i++)
@@ -31,19 +41,16 @@ bool any(const std::vector<uint8_t> &counts, uint32_t offset, uint32_t bytes)
     return false;
 }
 
-bool inside(uint32_t addr, uint32_t bytes)
-{
-    return addr - BASE < TDCO_L1_SIZE && TDCO_L1_SIZE - (addr - BASE) >= bytes;
-}
+bool overlap(uint32_t addr, int64_t lowest, int64_t end) { return addr + 4 > lowest && addr < end; } // of a word
 
 } // namespace
 
 void Uses::add(uint32_t addr, uint32_t bytes, bool write, int change)
 {
-    if (!inside(addr, bytes))
+    if (!holds(addr, bytes))
         return; // whoever makes the access reports it
     std::vector<uint8_t> &counts = write ? writers : readers;
-    for (uint32_t i = addr - BASE; i < addr - BASE + bytes; i++)
+    for (uint32_t i = addr - base; i < addr - base + bytes; i++)
         counts[i] = uint8_t(counts[i] + change);
 }
 
@@ -52,9 +59,11 @@ void Uses::add(const tdco::Job &job, int change)
     stretches(job, [&](uint32_t addr, uint32_t bytes, bool write) { add(addr, bytes, write, change); });
 }
 
-bool Uses::conflict(uint32_t addr, uint32_t bytes, bool write) const
+bool Uses::is_read(uint32_t addr, uint32_t bytes) const { return holds(addr, bytes) && any(readers, addr - base, bytes); }
+
+bool Uses::is_written(uint32_t addr, uint32_t bytes) const
 {
-    return inside(addr, bytes) && (any(writers, addr - BASE, bytes) || (write && any(readers, addr - BASE, bytes)));
+    return holds(addr, bytes) && any(writers, addr - base, bytes);
 }
 
 bool Uses::conflict(const tdco::Job &job, uint32_t &where) const
@@ -94,11 +103,11 @@ void Watch::forget(const Buffer &buffer, Memory &l1) const
             l1.written[i] = 0;
 }
 
-void Watch::transfer_pushed(const Transfer &t, Memory &l1, Fault &fault)
+void Watch::transfer_pushed(const Transfer &t, Issuer issuer, Memory &l1, Fault &fault)
 {
     if (!buffers.empty()) {
-        const uint32_t rows = (t.bytes + t.row_bytes - 1) / t.row_bytes;
-        const int64_t reach = int64_t(int32_t(t.stride)) * (rows - 1);
+        const uint32_t count = (t.bytes + t.row_bytes - 1) / t.row_bytes;
+        const int64_t reach = int64_t(int32_t(t.stride)) * (count - 1);
         const uint32_t lowest = t.l2 + (reach < 0 ? uint32_t(reach) : 0);
         const Buffer *const inner = buffer_of(t.l1, t.bytes);
         if (!inner || !buffer_of(lowest, uint32_t(reach < 0 ? -reach : reach) + t.row_bytes))
@@ -106,74 +115,148 @@ void Watch::transfer_pushed(const Transfer &t, Memory &l1, Fault &fault)
         else if (t.to_l1 && inner->first == command)
             forget(*inner, l1);
     }
+    // transfers in the same direction run one after the other
     if (engine.conflict(t.l1, t.bytes, t.to_l1))
         fault = {"DMA transfer of bytes an engine job under way uses", NO_HART, 0, t.l1};
-    else if (!t.to_l1 ? any(dma.writers, t.l1 - BASE, inside(t.l1, t.bytes) ? t.bytes : 0)
-                      : any(dma.readers, t.l1 - BASE, inside(t.l1, t.bytes) ? t.bytes : 0))
+    else if (t.to_l1 ? dma.is_read(t.l1, t.bytes) : dma.is_written(t.l1, t.bytes))
         fault = {"DMA transfer of bytes one in the other direction uses", NO_HART, 0, t.l1};
-    dma.add(t.l1, t.bytes, t.to_l1, 1);
+    rows(t, [&](uint32_t addr, uint32_t bytes) {
+        if (fault.raised())
+            return;
+        if (t.to_l1 ? dma_l2.is_written(addr, bytes) : dma_l2.is_read(addr, bytes))
+            fault = {"DMA transfer of bytes one in the other direction uses", NO_HART, 0, addr};
+        else if (l3_l2.conflict(addr, bytes, !t.to_l1))
+            fault = {"DMA transfer of bytes the L3 DMA uses", NO_HART, 0, addr};
+    });
+    count_transfer(t, 1);
+    transfers.emplace_back(t, issuer);
+}
+
+void Watch::count_transfer(const Transfer &t, int change)
+{
+    dma.add(t.l1, t.bytes, t.to_l1, change);
+    rows(t, [&](uint32_t addr, uint32_t bytes) { dma_l2.add(addr, bytes, !t.to_l1, change); });
 }
 
 void Watch::transfer_ended(const Transfer &t, uint64_t now)
 {
-    dma.add(t.l1, t.bytes, t.to_l1, -1);
+    count_transfer(t, -1);
+    transfers.erase(std::find_if(transfers.begin(), transfers.end(),
+                                 [&](const auto &pushed) { return pushed.first.to_l1 == t.to_l1; }));
     traced(t.to_l1 ? TRACK_TO_L1 : TRACK_FROM_L1, transfers_ended[t.to_l1],
            std::max(t.start_cycle - TDCO_DMA_STARTUP_CYCLES, last_transfer_end[t.to_l1]), now);
     last_transfer_end[t.to_l1] = now;
     transfers_ended[t.to_l1]++;
 }
 
-void Watch::engine_written(uint32_t offset, uint32_t value, uint64_t now, Memory &l1, Fault &fault)
+void Watch::l3_started(const L3Dma &l3_dma, uint64_t now, Fault &fault)
 {
+    const L3Transfer &t = l3_dma.current;
+    if (dma_l2.conflict(t.l2, t.bytes, t.to_l2))
+        fault = {"L3 DMA transfer of bytes a DMA transfer under way uses", NO_HART, 0, t.l2};
+    l3_l2.add(t.l2, t.bytes, t.to_l2, 1);
+    traced(TRACK_L3, l3_dma.started - 1, now, l3_dma.end_cycle);
+}
+
+void Watch::l3_ended(const L3Transfer &t) { l3_l2.add(t.l2, t.bytes, t.to_l2, -1); }
+
+void Watch::engine_written(uint32_t offset, uint32_t value, Issuer issuer, uint64_t now, Memory &l1, Fault &fault)
+{
+    if (offset == TDCO_REG_SOFT_CLEAR) {
+        jobs_seen(jobs_pushed);
+        for (const InFlight &dropped : jobs)
+            engine.add(dropped.job, -1);
+        jobs.clear();
+        jobs_pushed = 0;
+    }
     if (offset - TDCO_REG_X_ADDR < 4 * TDCO_JOB_WORDS)
         words[(offset - TDCO_REG_X_ADDR) / 4] = value;
-    if (offset != TDCO_REG_TRIGGER || jobs.size() == TDCO_QUEUE_JOBS)
+    if (offset != TDCO_REG_TRIGGER)
         return;
     const tdco::Job job(words);
-    if (!job.illegal) {
-        if (job.has(TDCO_JOB_AFTER))
-            for (InFlight &earlier : jobs)
-                if (earlier.unordered) {
-                    unordered.add(earlier.job, -1);
-                    earlier.unordered = false;
-                }
-        for (const tdco::Operand *o : {&job.x, &job.w, &job.y, &job.z}) {
-            if (buffers.empty() || (o == &job.y && !job.has(TDCO_JOB_Y)))
-                continue;
-            const Buffer *const buffer = buffer_of(uint32_t(o->lowest()), uint32_t(o->end() - o->lowest()));
-            if (!buffer)
-                fault = {"operand " + std::string(o->name) + " of an engine job outside the buffers of its command",
-                         NO_HART, 0, uint32_t(o->lowest())};
-            else if (o == &job.z && buffer->first == command)
-                forget(*buffer, l1);
-        }
-        uint32_t where = 0;
-        if (dma.conflict(job, where))
-            fault = {"engine job on bytes a DMA transfer under way uses", NO_HART, 0, where};
-        else if (unordered.conflict(job, where))
-            fault = {"engine job on bytes an earlier job uses, without the AFTER flag", NO_HART, 0, where};
-        engine.add(job, 1);
-        unordered.add(job, 1);
+    if (jobs.size() == TDCO_QUEUE_JOBS)
+        fault = {"engine job triggered while the queue is full", NO_HART, 0, words[0]};
+    else if (job.illegal)
+        fault = {"illegal engine job " + job.describe() + ": a size of 0, or an odd address or stride", NO_HART, 0, 0};
+    else
+        push_job(job, issuer, now, l1, fault);
+}
+
+void Watch::push_job(const tdco::Job &job, Issuer issuer, uint64_t now, Memory &l1, Fault &fault)
+{
+    if (job.has(TDCO_JOB_AFTER))
+        jobs_seen(jobs_pushed);
+    for (const tdco::Operand *o : {&job.x, &job.w, &job.y, &job.z}) {
+        if (buffers.empty() || (o == &job.y && !job.has(TDCO_JOB_Y)))
+            continue;
+        const Buffer *const buffer = buffer_of(uint32_t(o->lowest()), uint32_t(o->end() - o->lowest()));
+        if (!buffer)
+            fault = {"operand " + std::string(o->name) + " of an engine job outside the buffers of its command", NO_HART,
+                     0, uint32_t(o->lowest())};
+        else if (o == &job.z && buffer->first == command)
+            forget(*buffer, l1);
     }
-    jobs.push_back({job, now, !job.illegal});
+    uint32_t where = 0;
+    if (dma.conflict(job, where))
+        fault = {"engine job on bytes a DMA transfer under way uses", NO_HART, 0, where};
+    else if (unordered.conflict(job, where))
+        fault = {"engine job on bytes an earlier job uses, without the AFTER flag", NO_HART, 0, where};
+    engine.add(job, 1);
+    unordered.add(job, 1);
+    jobs.push_back({job, issuer, now, jobs_pushed++, true});
+}
+
+void Watch::jobs_seen(uint32_t count)
+{
+    const auto ordered = [&](InFlight &one) {
+        if (one.unordered && one.number < count)
+            unordered.add(one.job, -1);
+        one.unordered &= one.number >= count;
+    };
+    for (InFlight &one : jobs)
+        ordered(one);
+    for (InFlight &one : unseen)
+        ordered(one);
+    while (!unseen.empty() && !unseen.front().unordered)
+        unseen.pop_front();
+}
+
+void Watch::engine_read(uint32_t offset, uint32_t value)
+{
+    if (offset == TDCO_REG_FINISHED)
+        jobs_seen(value);
+    else if (offset == TDCO_REG_STATUS)
+        jobs_seen(jobs_pushed - (value & 0xFF));
 }
 
 void Watch::job_ended(uint64_t now, uint64_t refused)
 {
     if (jobs.empty())
         return;
-    const InFlight &done = jobs.front();
-    if (!done.job.illegal)
-        engine.add(done.job, -1);
-    if (done.unordered)
-        unordered.add(done.job, -1);
     if (tracing)
-        trace.push_back({TRACK_ENGINE, jobs_ended, std::max(done.pushed, last_job_end), now,
+        trace.push_back({TRACK_ENGINE, jobs_ended, std::max(jobs.front().pushed, last_job_end), now,
                          uint32_t(refused - refused_before), 0});
+    engine.add(jobs.front().job, -1);
+    unseen.push_back(jobs.front());
+    jobs.pop_front();
     last_job_end = now;
     refused_before = refused;
     jobs_ended++;
-    jobs.pop_front();
+}
+
+void Watch::blame(Fault &fault) const
+{
+    const auto issued_by = [&](Issuer issuer) { fault.hart = issuer.hart, fault.pc = issuer.pc, fault.issued = true; };
+    for (const auto &[t, issuer] : transfers) {
+        bool found = overlap(fault.addr, t.l1, int64_t(t.l1) + t.bytes);
+        rows(t, [&](uint32_t addr, uint32_t bytes) { found |= overlap(fault.addr, addr, int64_t(addr) + bytes); });
+        if (found)
+            return issued_by(issuer);
+    }
+    for (const InFlight &flying : jobs)
+        for (const tdco::Operand *o : {&flying.job.x, &flying.job.w, &flying.job.y, &flying.job.z})
+            if ((o != &flying.job.y || flying.job.has(TDCO_JOB_Y)) && overlap(fault.addr, o->lowest(), o->end()))
+                return issued_by(flying.issuer);
 }
 
 void Watch::jumped(uint32_t hart, uint32_t from_next, uint32_t to, uint64_t now, Lost lost, Memory &l1)
@@ -186,7 +269,7 @@ void Watch::jumped(uint32_t hart, uint32_t from_next, uint32_t to, uint64_t now,
             position.lost = lost;
             const KernelCall &call = calls[position.call];
             for (uint32_t i = 0; i < call.ranges && position.call == calls_entered; i++)
-                if (call.range[i].is_new && inside(call.range[i].addr, call.range[i].bytes))
+                if (call.range[i].is_new && engine.holds(call.range[i].addr, call.range[i].bytes))
                     std::memset(&l1.written[call.range[i].addr - BASE], 0, call.range[i].bytes);
             if (position.call == calls_entered)
                 calls_entered++;
@@ -213,15 +296,21 @@ void Watch::traced(uint32_t track, uint32_t index, uint64_t start, uint64_t end)
 
 const char *Watch::accessed(uint32_t hart, uint32_t addr, uint32_t bytes, bool write) const
 {
-    if (addr - BASE < TDCO_L1_RESERVED_BYTES)
-        return "";
-    if (dma.conflict(addr, bytes, write))
+    if (dma.conflict(addr, bytes, write) || dma_l2.conflict(addr, bytes, write))
         return write ? "store to bytes a DMA transfer under way uses" : "load of bytes a DMA transfer under way writes";
+    if (l3_l2.conflict(addr, bytes, write))
+        return write ? "store to bytes the L3 DMA uses" : "load of bytes the L3 DMA writes";
     if (engine.conflict(addr, bytes, write))
         return write ? "store to bytes an engine job under way uses" : "load of bytes an engine job under way writes";
+    const bool in_l2 = addr - BASE >= TDCO_L1_SIZE;
+    if (calls.empty() || (in_l2 ? addr - TDCO_L2_BASE >= TDCO_L2_SIZE - TDCO_L2_RESERVED_BYTES
+                                : addr - BASE < TDCO_L1_RESERVED_BYTES))
+        return "";
     const Position &position = at[hart];
     if (!position.return_to)
-        return "";
+        return write ? "store to a tensor outside any kernel call" : "load from a tensor outside any kernel call";
+    if (in_l2)
+        return write ? "store to a tensor in L2: kernels work in L1" : "load from a tensor in L2: kernels work in L1";
     const KernelCall &call = calls[position.call];
     for (uint32_t i = 0; i < call.ranges; i++)
         if (addr - call.range[i].addr < call.range[i].bytes && addr + bytes <= call.range[i].addr + call.range[i].bytes)

@@ -1,5 +1,5 @@
-// Watches a run: who uses which bytes of L1 while transfers and jobs are under way, which kernel a core is in, and, on
-// request, what happened when.
+// Watches a run: who uses which bytes of L1 and L2 while transfers and jobs are under way, which kernel a core is in,
+// and, on request, what happened when.
 #ifndef TDCO_SOC_WATCH_HPP
 #define TDCO_SOC_WATCH_HPP
 
@@ -10,15 +10,31 @@
 
 namespace soc {
 
-// How many users read and write each byte of L1.
+// How many users read and write each byte of a memory.
 struct Uses {
-    std::vector<uint8_t> readers = std::vector<uint8_t>(TDCO_L1_SIZE), writers = std::vector<uint8_t>(TDCO_L1_SIZE);
+    uint32_t base;
+    std::vector<uint8_t> readers, writers;
 
+    Uses(uint32_t base_addr, uint32_t bytes) : base(base_addr), readers(bytes), writers(bytes) {}
+    bool holds(uint32_t addr, uint32_t bytes) const
+    {
+        return addr - base < readers.size() && readers.size() - (addr - base) >= bytes;
+    }
     void add(uint32_t addr, uint32_t bytes, bool write, int change);
     void add(const tdco::Job &job, int change);
     // True where an access of [addr, addr + bytes) and a user are not both readers.
-    bool conflict(uint32_t addr, uint32_t bytes, bool write) const;
+    bool conflict(uint32_t addr, uint32_t bytes, bool write) const
+    {
+        return is_written(addr, bytes) || (write && is_read(addr, bytes));
+    }
     bool conflict(const tdco::Job &job, uint32_t &where) const;
+    bool is_read(uint32_t addr, uint32_t bytes) const;
+    bool is_written(uint32_t addr, uint32_t bytes) const;
+};
+
+// The instruction that started a transfer or job.
+struct Issuer {
+    uint32_t hart, pc;
 };
 
 // A kernel call of the program: its entry and the buffers its pointers lie in.
@@ -65,37 +81,52 @@ struct Watch {
             command = value;
     }
     // What a transfer, job or call finds in a buffer it is the first to use counts as never written.
-    void transfer_pushed(const Transfer &transfer, Memory &l1, Fault &fault);
+    void transfer_pushed(const Transfer &transfer, Issuer issuer, Memory &l1, Fault &fault);
     void transfer_ended(const Transfer &transfer, uint64_t now);
-    void engine_written(uint32_t offset, uint32_t value, uint64_t now, Memory &l1, Fault &fault);
+    void l3_started(const L3Dma &l3_dma, uint64_t now, Fault &fault);
+    void l3_ended(const L3Transfer &transfer);
+    void engine_written(uint32_t offset, uint32_t value, Issuer issuer, uint64_t now, Memory &l1, Fault &fault);
     void job_ended(uint64_t now, uint64_t refused);
+    // The program knows that the first `count` jobs have ended, or that all have whose events were sent.
+    void jobs_seen(uint32_t count);
+    void jobs_seen() { jobs_seen(jobs_pushed - uint32_t(jobs.size())); }
+    void engine_read(uint32_t offset, uint32_t value);
     void jumped(uint32_t hart, uint32_t from_next, uint32_t to, uint64_t now, Lost lost, Memory &l1);
     void slept(uint32_t hart, uint32_t events, uint64_t start, uint64_t end);
     void traced(uint32_t track, uint32_t index, uint64_t start, uint64_t end);
-    bool in_call(uint32_t hart) const { return at[hart].return_to != 0; }
-    // What is wrong with a core's access to L1; empty: nothing.
+    // Says which instruction started the transfer or job that a fault is about.
+    void blame(Fault &fault) const;
+    // What is wrong with a core's access to L1 or L2; empty: nothing.
     const char *accessed(uint32_t hart, uint32_t addr, uint32_t bytes, bool write) const;
 
   private:
     struct InFlight {
         tdco::Job job;
+        Issuer issuer;
         uint64_t pushed;
-        bool unordered; // no later job waits for it
+        uint32_t number; // since the engine's start or its last SOFT_CLEAR
+        bool unordered;  // a later job neither waits for it nor was triggered by who knew it had ended
     };
     struct Position {
         uint32_t call = 0, return_to = 0; // calls finished; inside one unless return_to is 0
         uint64_t entered = 0;
         Lost lost;
     } at[HARTS];
-    Uses dma, engine, unordered;
-    std::deque<InFlight> jobs;
-    uint32_t words[TDCO_JOB_WORDS] = {};
+    // What the DMA, the L3 DMA and the engine's jobs use; `unordered`: by jobs that a
+    // later one is not ordered behind, ended ones too.
+    Uses dma{TDCO_L1_BASE, TDCO_L1_SIZE}, dma_l2{TDCO_L2_BASE, TDCO_L2_SIZE}, l3_l2{TDCO_L2_BASE, TDCO_L2_SIZE};
+    Uses engine{TDCO_L1_BASE, TDCO_L1_SIZE}, unordered{TDCO_L1_BASE, TDCO_L1_SIZE};
+    std::deque<InFlight> jobs, unseen; // `unseen`: ended, and nobody knows
+    std::deque<std::pair<Transfer, Issuer>> transfers;
+    uint32_t words[TDCO_JOB_WORDS] = {}, jobs_pushed = 0;
     uint32_t jobs_ended = 0, transfers_ended[2] = {}, calls_entered = 0;
     uint64_t last_job_end = 0, last_transfer_end[2] = {}, refused_before = 0;
     uint32_t command = 0;
 
     const Buffer *buffer_of(uint32_t addr, uint32_t bytes) const;
     void forget(const Buffer &buffer, Memory &l1) const;
+    void count_transfer(const Transfer &transfer, int change);
+    void push_job(const tdco::Job &job, Issuer issuer, uint64_t now, Memory &l1, Fault &fault);
 };
 
 } // namespace soc
