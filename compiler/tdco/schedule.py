@@ -22,8 +22,10 @@ from .work import aligned
 
 PATIENCE_CYCLES = 400
 """How much later a more urgent unit may start than the first that could."""
-AHEAD_NODES = (24, 12, 6, 3, 1, 0)
-"""How far units may run ahead of the oldest unfinished node: tried in this order until the blocks in use fit L1."""
+AHEAD_NODES = (24, 12, 6)
+"""How far units may run ahead of the oldest unfinished node: whichever gives the fewest modelled cycles."""
+NARROW_NODES = (3, 1, 0)
+"""The same where the blocks in use do not fit L1 otherwise: the first that does."""
 FULL_SHARE = 0.85
 """Of L1 that unfinished results and the operands of the oldest node may take: gaps between blocks need some too."""
 FAR_UNITS = 48
@@ -55,12 +57,17 @@ def schedule_units(blocks: Mapping[str, Block], units: Sequence[Unit], costs: Co
     Raises:
         TdcoError: a node's blocks do not fit L1.
     """
-    for ahead in AHEAD_NODES:
+    found: list[Planned] = []
+    for ahead in (*AHEAD_NODES, *NARROW_NODES):
+        if found and ahead in NARROW_NODES:
+            break
         try:
-            return _Scheduler(blocks, units, costs, stay, ahead).run()
+            found.append(_Scheduler(blocks, units, costs, stay, ahead).run())
         except NoRoom as e:
             failure = e
-    raise TdcoError(str(failure), "L1", "a configuration with more l1_bytes")
+    if not found:
+        raise TdcoError(str(failure), "L1", "a configuration with more l1_bytes")
+    return min(found, key=lambda planned: planned.cycles)
 
 
 class _Scheduler:
@@ -142,35 +149,57 @@ class _Scheduler:
 
     def _place_one(self, candidates: Collection[int]) -> int:
         """Schedules the best of the candidates whose blocks find room, and returns it."""
-        left = set(candidates)
-        while True:
-            index = self._next(left)
-            try:
-                self._place_unit(index)
-            except NoRoom:
-                left.remove(index)
-                if not left:
-                    raise
-            else:
+        starts = {index: self._start(index) for index in candidates}
+        known: set[int] = set()
+        while starts:
+            index = self._next(starts)
+            if index in known:
+                self._place_unit(index, starts[index])
                 return index
+            known.add(index)
+            try:
+                starts[index] = self._start_with_room(index, starts[index])
+            except NoRoom as e:
+                failure = e
+                del starts[index]
+        raise failure
 
-    def _next(self, candidates: Collection[int]) -> int:
+    def _next(self, starts: Mapping[int, int]) -> int:
         """The unit to start next: on the resource that can start one first, the most urgent that can start then.
 
         What goes on with a sum comes before what begins another: its block has to stay in L1 until it is complete.
         """
         best: tuple[int, int] | None = None
         for on_engine in (True, False):
-            starts = [(self._start(i), i) for i in candidates if self.units[i].on_engine == on_engine]
-            if not starts:
+            mine = [(start, i) for i, start in starts.items() if self.units[i].on_engine == on_engine]
+            if not mine:
                 continue
-            first = min(starts)[0]
-            soon = [i for start, i in starts if start <= first + PATIENCE_CYCLES]
+            first = min(mine)[0]
+            soon = [i for start, i in mine if start <= first + PATIENCE_CYCLES]
             urgent = min(soon, key=lambda i: (not self._goes_on(i), -self.urgency[i], i))
             if best is None or first < best[0]:
                 best = (first, urgent)
         assert best
         return best[1]
+
+    def _start_with_room(self, index: int, start: int) -> int:
+        """When the unit could start, with the wait for its blocks' places, each as if the others had theirs.
+
+        Raises:
+            NoRoom: a block finds none.
+        """
+        unit = self.units[index]
+        busy = {use.block for use in unit.uses}
+        for use in unit.uses:
+            if use.block not in self.held:
+                block = self.blocks[use.block]
+                cycles, earliest = self._fetch(block, use.read)
+                _, free_at, _, _ = self._room(block, start - cycles, earliest, busy, index)
+                ready = free_at
+                if cycles:
+                    ready = max(earliest, free_at + HOP_CYCLES) + cycles + HOP_CYCLES
+                start = max(start, ready)
+        return start
 
     def _goes_on(self, index: int) -> bool:
         uses = self.units[index].uses
@@ -216,9 +245,8 @@ class _Scheduler:
         low, end = block.parts[0][1].offset, max(r.end for _, r in block.parts)
         return max((time for a, z, time in written if a < end and low < z), default=0)
 
-    def _place_unit(self, index: int) -> None:
+    def _place_unit(self, index: int, start: int) -> None:
         unit = self.units[index]
-        start = self._start(index)
         names: dict[str, str] = {}
         busy = {use.block for use in unit.uses}
         for use in sorted(unit.uses, key=lambda u: (u.block in self.held, not u.read)):
@@ -292,24 +320,40 @@ class _Scheduler:
             copy = Copy(Ref(held.name, at), Ref(held.block.storage, r.offset), r.row_bytes, r.rows, r.stride, to_l1)
             self.commands.append(Command(copy, node))
 
-    def _allocate(self, block: Block, fetch: bool, needed: int, busy: Collection[str], unit: Unit, index: int) -> Held:
-        """A place in L1 for ``block``, and its content if ``fetch``; others may have to leave."""
-        fetch = fetch and bool(block.storage)
-        cycles = self._move_cycles(block) if fetch else 0
-        earliest = max(self.in_free, self._at_home(block)) if fetch else 0
-        if not self.ahead:  # one node after the other, each with L1 to itself
-            for held in [h for n, h in self.held.items() if n not in busy and not h.writing]:
-                self._evict(held, unit.node)
-        found: tuple[float, int, list[Segment]] | None = None
+    def _fetch(self, block: Block, read: bool) -> tuple[int, int]:
+        """(cycles of fetching the block, when that could begin at the earliest); zeros if nothing is fetched."""
+        if not read or not block.storage:
+            return 0, 0
+        return self._move_cycles(block), max(self.in_free, self._at_home(block))
+
+    def _room(
+        self, block: Block, needed: int, earliest: int, busy: Collection[str], index: int
+    ) -> tuple[float, int, int, list[Segment]]:
+        """(cost, cycle from which it is free, offset, segments) of the best place for ``block``.
+
+        Raises:
+            NoRoom: there is none.
+        """
+        found: tuple[float, int, int, list[Segment]] | None = None
         for offset, segments in self.l1.windows(aligned(block.bytes)):
-            score = self._score(segments, needed - cycles, earliest, busy, index)
-            score = 0 if score is not None and not self.ahead else score
-            if score is not None and (found is None or (score, offset) < found[:2]):
-                found = (score, offset, segments)
+            score = self._score(segments, needed, earliest, busy, index)
+            if score is None:
+                continue
+            cost, free_at = score if self.ahead else (0, score[1])
+            if found is None or (cost, offset) < (found[0], found[2]):
+                found = (cost, free_at, offset, segments)
         if found is None:
             live = sorted((h.block.bytes, n) for n, h in self.held.items() if n in busy or h.writing)
             raise NoRoom(f"{block.name} ({block.bytes} bytes) finds no room beside {live[-4:]}")
-        _, offset, segments = found
+        return found
+
+    def _allocate(self, block: Block, read: bool, needed: int, busy: Collection[str], unit: Unit, index: int) -> Held:
+        """A place in L1 for ``block``, and its content if it is ``read``; others may have to leave."""
+        cycles, earliest = self._fetch(block, read)
+        if not self.ahead:  # one node after the other, each with L1 to itself
+            for held in [h for n, h in self.held.items() if n not in busy and not h.writing]:
+                self._evict(held, unit.node)
+        _, _, offset, segments = self._room(block, needed - cycles, earliest, busy, index)
         for held in {id(s.held): s.held for s in segments if s.held}.values():
             self._evict(held, unit.node)
         free_at = 0
@@ -324,7 +368,7 @@ class _Scheduler:
         self.held[block.name] = held
         self.buffers[name] = Buffer(name, block.bytes, "l1", block.storage or self.blocks[block.name].name)
         self.offsets[name] = offset
-        if fetch:
+        if cycles:
             begin = max(earliest, free_at + HOP_CYCLES)
             self.in_free = begin + cycles
             self.busy["in"] += cycles
@@ -336,8 +380,9 @@ class _Scheduler:
 
     def _score(
         self, segments: Sequence[Segment], needed: int, earliest: int, busy: Collection[str], index: int
-    ) -> float | None:
-        """What a window costs: waiting for it, and fetching again what must leave; None: it cannot be had."""
+    ) -> tuple[float, int] | None:
+        """(what a window costs: waiting for it, and fetching again what must leave; when it is free); None: it cannot
+        be had."""
         free_at, again = 0, 0.0
         for segment in segments:
             held = segment.held
@@ -352,7 +397,7 @@ class _Scheduler:
             following = next(i for i in users if not self.done[i])
             again += cycles * (1 + held.dirty) * (1 + 40 / (1 + abs(following - index)))
         wait = max(0, free_at - max(needed, earliest))
-        return wait + REFETCH_WEIGHT * again
+        return wait + REFETCH_WEIGHT * again, free_at
 
     def _evict(self, held: Held, node: int) -> None:
         if held.dirty:
@@ -373,22 +418,33 @@ def _renamed(op: GemmJob | KernelCall, names: Mapping[str, str]) -> GemmJob | Ke
 
 def _homecoming(units: Sequence[Unit], blocks: Mapping[str, Block], stay: Collection[str]) -> dict[str, str]:
     """Blocks whose content must go to L2, since it is read there; in "parts", as each is computed, or "whole"."""
-    readers: dict[str, set[str]] = {}
+    readers: dict[str, dict[str, Region]] = {}
     strided: set[str] = set()
     written: set[str] = set()
     for unit in units:
         for use in unit.uses:
-            if use.read:
-                readers.setdefault(use.space, set()).add(use.block)
+            if use.read and blocks[use.block].storage:
+                readers.setdefault(use.space, {})[use.block] = _hull(blocks[use.block])
             if use.write and blocks[use.block].storage:
                 written.add(use.block)
                 if use.block != use.space or use.read or not all(r.dense for r in use.regions):
                     strided.add(use.block)
+
+    def read_elsewhere(block: Block) -> bool:
+        others = readers.get(block.storage, {}).items()
+        return any(name != block.name and overlap(hull, _hull(block)) for name, hull in others)
+
     return {
         name: "whole" if name in strided else "parts"
         for name in sorted(written)
-        if blocks[name].storage in stay or readers.get(blocks[name].storage, set()) - {name}
+        if blocks[name].storage in stay or read_elsewhere(blocks[name])
     }
+
+
+def _hull(block: Block) -> Region:
+    """From the first byte of its storage that the block holds to the last."""
+    low = min(r.offset for _, r in block.parts)
+    return Region(low, max(r.end for _, r in block.parts) - low)
 
 
 def _wait_for_whole_blocks(units: Sequence[Unit]) -> list[Unit]:
@@ -410,10 +466,14 @@ def _wait_for_whole_blocks(units: Sequence[Unit]) -> list[Unit]:
 
 
 def _urgency(units: Sequence[Unit]) -> list[int]:
-    """Cycles of the longest chain of units from each to the end of the step."""
+    """Cycles of the longest chain of units from each one's node to the end of the step: the tiles of a node go in their
+    order."""
     urgency = [unit.cycles for unit in units]
     for index in range(len(units) - 1, -1, -1):
         for other in units[index].before:
             hop = 0 if units[other].on_engine == units[index].on_engine else HOP_CYCLES
             urgency[other] = max(urgency[other], units[other].cycles + hop + urgency[index])
-    return urgency
+    nodes: dict[int, int] = {}
+    for unit, cycles in zip(units, urgency, strict=True):
+        nodes[unit.node] = max(nodes.get(unit.node, 0), cycles)
+    return [nodes[unit.node] for unit in units]

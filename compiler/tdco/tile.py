@@ -8,8 +8,9 @@ it can start.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
-from itertools import permutations, product
+from itertools import product
 from math import ceil, prod
 
 from tdco_spec import HwConfig
@@ -22,9 +23,20 @@ from .layout import Layout, is_view
 from .ops import get_op
 from .orient import orient
 from .program import GemmJob, Ref
-from .transfer import copies
+from .transfer import Region, copies
 from .units import bounded
-from .work import Access, Tiling, Work, aligned, describe, largest_tile, read_storages, scratch_bytes, tile_bytes
+from .work import (
+    Access,
+    Tiling,
+    Work,
+    aligned,
+    describe,
+    largest_tile,
+    ranges,
+    read_storages,
+    scratch_bytes,
+    tile_bytes,
+)
 
 TILE_CYCLES = 150
 """Of every further tile beside its own work: the controller's share of its commands."""
@@ -36,48 +48,77 @@ MORE_TILES = 4
 TILES_IN_L1 = 6
 """A tile that is a block of its own takes at most this part of L1, if the node can be cut so."""
 
+NEAR_NODES = 12
+"""Nodes between two uses of a storage up to which it may stay in L1."""
+
 Kind = tuple[tuple[str, int], ...]
 """A tile shape: every loop with its size."""
 
 
-def choose_tiling(graph: Graph, layout: Layout, costs: Costs) -> dict[int, Tiling]:
-    """The tiling of every computing node, by its index in ``graph.nodes``.
+def choose_tiling(graph: Graph, layout: Layout, costs: Costs, parts: int = 4) -> dict[int, Tiling]:
+    """The tiling of every computing node, by its index in ``graph.nodes``, in about ``parts`` runs of rows.
+
+    Nodes that are cut alike pass each other single tiles: the engine works on the first rows of a tensor while the
+    cores compute the next ones.
 
     Raises:
         TdcoError: a node's smallest tiles do not fit L1.
     """
     known: dict[tuple, Tiling] = {}
+    works: dict[int, Work] = {}
     chosen: dict[int, Tiling] = {}
     read = read_storages(graph, layout)
     for index, node in enumerate(graph.nodes):
         if is_view(node):
             continue
-        work = describe(graph, layout, node, costs.whole_bytes, read)
+        work = works[index] = describe(graph, layout, node, costs.whole_bytes, read)
         key = (
             node.op,
             tuple(sorted((k, repr(v)) for k, v in node.attrs.items())),
             tuple(a and (a.type, a.view.strides, a.view.offset, a.whole) for a in work.accesses),
         )
         if key not in known:
-            known[key] = _best(graph, work, costs)
+            known[key] = _best(graph, work, costs, parts)
         chosen[index] = known[key]
-    return chosen
+    return _in_panels(works, chosen)
 
 
-def _best(graph: Graph, work: Work, costs: Costs) -> Tiling:
+def _best(graph: Graph, work: Work, costs: Costs, parts: int) -> Tiling:
     limit = costs.cfg.l1_bytes - costs.cfg.l1_reserved_bytes
-    for options in (_in_rows(work.domain, costs.cfg, False), _in_rows(work.domain, costs.cfg, True),
-                    _candidates(work.domain, MOST_TILES, costs.cfg)):  # fmt: skip
-        some = [(n, sizes) for n, sizes in options if n <= MOST_TILES]
-        fits = [(n, sizes) for n, sizes in some if _least_bytes(graph, work, sizes) <= limit]
+    most = prod(loop.extent for loop in work.domain.loops)
+    while parts < 2 * most:
+        options = [s for n in dict.fromkeys((1, parts)) for s in _in_rows(work.domain, n, costs.cfg)]
+        fits = [s for s in options if _least_bytes(graph, work, s) <= limit]
+        fits = [s for s in fits if _largest_tile_bytes(work, s) <= limit // TILES_IN_L1]
         if fits:
             break
+        parts *= 2
     else:
-        fits = _smaller(graph, work, costs.cfg, limit)
+        fits = [sizes for _, sizes in _smaller(graph, work, costs.cfg, limit)]
     compute = cache(lambda kind: _compute_cycles(work, dict(kind), costs))
-    small = [(n, sizes) for n, sizes in fits if _largest_tile_bytes(work, sizes) <= limit // TILES_IN_L1]
-    found = (best for _, sizes in small or fits if (best := _cheapest(graph, work, sizes, costs, compute)))
+    found = (best for sizes in fits if (best := _cheapest(graph, work, sizes, costs, compute)))
     return min(found, key=lambda pair: pair[0])[1]
+
+
+def _in_panels(works: Mapping[int, Work], tilings: Mapping[int, Tiling]) -> dict[int, Tiling]:
+    """``tilings`` where a storage is held in L1 tile by tile instead of whole as long as the nodes that use it one soon
+    after the other all touch the same tiles, and each is one piece of it."""
+    uses: dict[str, list[list[tuple[int, int, frozenset[Region] | None]]]] = {}
+    for index, work in works.items():
+        every = [loops for loops, _, _ in ranges(work.domain, tilings[index])]
+        for position, access in enumerate(work.accesses):
+            if access and access.whole:
+                runs = uses.setdefault(access.view.storage, [])
+                if not runs or index - runs[-1][-1][0] > NEAR_NODES:
+                    runs.append([])
+                pieces = {access.piece(loops) for loops in every}
+                runs[-1].append((index, position, None if None in pieces else frozenset(filter(None, pieces))))
+    split = {index: set(tiling.split) for index, tiling in tilings.items()}
+    for run in (run for runs in uses.values() for run in runs):
+        if len({pieces for *_, pieces in run}) == 1 and run[0][2] and len(run[0][2]) > 1:
+            for index, position, _ in run:
+                split[index].add(position)
+    return {index: replace(tiling, split=frozenset(split[index])) for index, tiling in tilings.items()}
 
 
 def _largest_tile_bytes(work: Work, sizes: Mapping[str, int]) -> int:
@@ -86,29 +127,21 @@ def _largest_tile_bytes(work: Work, sizes: Mapping[str, int]) -> int:
     return max((tile_bytes(a, sizes) for a in moved), default=0)
 
 
-def _in_rows(domain: Domain, cfg: HwConfig, reduce: bool) -> Iterator[tuple[int, dict[str, int]]]:
-    """(number of tiles, sizes) where a tile is a run of rows, as they follow each other in memory: one loop is split,
-    those outside it have size 1, those inside are whole. A matrix is split in both dimensions; ``reduce``: sums too."""
-    loops = [loop for loop in domain.loops if not (reduce and loop.kind == "reduce")]
-    summed = [loop for loop in domain.loops if reduce and loop.kind == "reduce"]
-    free = 1 if domain.dense else 2
-    if not domain.dense:  # the sum of a product
-        loops, summed = [x for x in loops if x.kind != "reduce"], summed
-    whole = {loop.name: loop.extent for loop in domain.loops}
-    seen = set()
-    for at in range(max(1, len(loops) - free + 1)):
-        inner = loops[at : at + free] if domain.dense or at == len(loops) - free else loops[at : at + 1]
-        behind = [loop for loop in loops[at + 1 :] if loop.kind == "parallel"]
-        if reduce and domain.dense and behind:
-            inner = [*inner, behind[-1]]  # the channels of a convolution too
-        options = [_sizes(x.extent, 1 if x.kind == "whole" else MOST_TILES, cfg) for x in (*inner, *summed)]
-        for sizes in product(*options):
-            chosen = {**whole, **{x.name: 1 for x in loops[:at] if x.kind != "whole"}}
-            chosen |= {x.name: size for x, size in zip((*inner, *summed), sizes, strict=True)}
-            key = tuple(chosen.values())
-            if key not in seen:
-                seen.add(key)
-                yield prod(ceil(x.extent / chosen[x.name]) for x in domain.loops), chosen
+def _in_rows(domain: Domain, parts: int, cfg: HwConfig) -> Iterator[dict[str, int]]:
+    """Sizes where a tile is a run of rows as they follow each other in memory, so that there are about ``parts`` tiles:
+    outer loops have size 1, one is cut, those inside are whole. A product may be cut by columns instead. Sums are cut
+    too, and channels of a convolution."""
+    parallel = [loop for loop in domain.loops if loop.kind == "parallel"]
+    cut = [loop for loop in domain.loops if loop.kind == "reduce"]
+    for walk in [parallel] if domain.dense or len(parallel) < 2 else [parallel, [*parallel[:-2], parallel[-1]]]:
+        sizes = {loop.name: loop.extent for loop in domain.loops}
+        left = parts
+        for loop in walk:
+            sizes[loop.name] = ceil(loop.extent / left)
+            left = ceil(left / ceil(loop.extent / sizes[loop.name]))
+        channels = [x for x in parallel[-1:] if domain.dense and cut and sizes[x.name] == x.extent]
+        for some in product(*(_sizes(loop.extent, MOST_TILES, cfg) for loop in (*cut, *channels))):
+            yield sizes | {loop.name: size for loop, size in zip((*cut, *channels), some, strict=True)}
 
 
 def _smaller(graph: Graph, work: Work, cfg: HwConfig, limit: int) -> list[tuple[int, dict[str, int]]]:
@@ -215,16 +248,10 @@ def _cheapest(
         0.0 if a is None else _copy_cycles(a, sizes, filled, position not in split, costs)
         for position, a in enumerate(work.accesses)
     ]
-    fixed = [loop.name for loop in loops if loop.kind != "reduce" and counts[loop.name] == 1]
-    outside = [loop.name for loop in loops if loop.kind != "reduce" and counts[loop.name] > 1]
-    reduce = [loop.name for loop in loops if loop.kind == "reduce"]
-    found = []
-    for parallel in permutations(outside) if len(outside) <= 3 else [tuple(outside)]:
-        order = (*fixed, *parallel, *reduce)
-        dma = sum(n * _loads(a, order, counts) for n, a in zip(moves, work.accesses, strict=True) if a)
-        cycles = max(compute, dma) + (compute + dma) / tiles + TILE_CYCLES * prod(counts.values())
-        found.append(((cycles, compute + dma, tuple(sizes.values()), order), Tiling(sizes, order, split)))
-    return min(found, key=lambda pair: pair[0])
+    order = tuple(loop.name for kinds in ({"parallel", "whole"}, {"reduce"}) for loop in loops if loop.kind in kinds)
+    dma = sum(n * _loads(a, order, counts) for n, a in zip(moves, work.accesses, strict=True) if a)
+    cycles = max(compute, dma) + (compute + dma) / tiles + TILE_CYCLES * prod(counts.values())
+    return (cycles, compute + dma, tuple(sizes.values()), order), Tiling(sizes, order, split)
 
 
 def _tile_kinds(domain: Domain, sizes: Mapping[str, int]) -> Iterator[tuple[Kind, int]]:

@@ -11,7 +11,7 @@ from .ir import DTYPES, Graph, Node, TensorType
 from .layout import Layout, View, is_view
 from .ops import get_op
 from .program import Ref
-from .transfer import storage_order, tile_strides
+from .transfer import Region, copies, storage_order, tile_strides
 
 ALIGN_BYTES = 16
 """Of every buffer: a multiple of all element sizes and of the DMA's 8-byte beat, so no copy or kernel starts askew."""
@@ -68,6 +68,14 @@ class Access:
     def first_byte(self, start: tuple[int, ...]) -> int:
         """Offset in the storage of the element at ``start``."""
         return (self.view.offset + sum(i * s for i, s in zip(start, self.view.strides, strict=True))) * self.item_bytes
+
+    def piece(self, loops: Mapping[str, tuple[int, int]]) -> Region | None:
+        """The bytes of the storage that a tile touches, if they are one dense piece; None otherwise."""
+        start, shape = self.box(loops)
+        regions = [r for _, r in copies(shape, self.view.strides, self.order, self.item_bytes)]
+        if len(regions) != 1 or not regions[0].dense:
+            return None
+        return Region(self.first_byte(start), regions[0].rows * regions[0].row_bytes)
 
     def operand(self, ref: Ref, start: tuple[int, ...], shape: tuple[int, ...], in_place: bool = False) -> Operand:
         """The tile as lowering sees it: dense at ``ref``, or with the view's strides where it lies ``in_place``."""

@@ -89,9 +89,9 @@ def test_a_crowded_l1_gives_up_prefetching_not_the_program() -> None:
 
 def test_l2_overflow_names_tensor_demand_limit_and_lever() -> None:
     with pytest.raises(TdcoError) as e:
-        compile_graph(deep(3, rows=512), small(CFG, 100_000, l2_bytes=150_000))
+        compile_graph(deep(3, rows=512), small(CFG, 100_000, l2_bytes=120_000))
     text = str(e.value)
-    assert "65536 bytes" in text and "does not fit L2" in text and "150000 are available" in text
+    assert "65536 bytes" in text and "does not fit L2" in text and "120000 are available" in text
     assert "l2_bytes" in e.value.hint and e.value.where.startswith("tensor ")
 
 
