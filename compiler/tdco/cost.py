@@ -11,8 +11,8 @@ from tdco_spec import HwConfig
 from .program import GemmJob, KernelCall
 from .transfer import Region
 
-Predictor = Callable[[GemmJob], int]
-"""Engine cycles that a job adds to a queue of others like it."""
+Predictor = Callable[[GemmJob, bool], int]
+"""Engine cycles that a job adds to a queue of others like it; with True, as one that has the AFTER flag."""
 
 JOB_START_CYCLES = 60
 """Of an engine job beside its core formula: filling the array, draining the last rows."""
@@ -52,9 +52,9 @@ def core_formula(cfg: HwConfig) -> Predictor:
     Smaller K can be bound by the port; where that matters, pass the cycle model instead.
     """
 
-    def cycles(job: GemmJob) -> int:
+    def cycles(job: GemmJob, after: bool) -> int:
         passes = ceil(job.k / cfg.cols) * ceil(job.m / cfg.rows) * ceil(job.n / cfg.tile_cols)
-        return (cfg.pipe + 1) * cfg.cols * passes + QUEUED_JOB_CYCLES
+        return (cfg.pipe + 1) * cfg.cols * passes + (JOB_START_CYCLES if after else QUEUED_JOB_CYCLES)
 
     return cycles
 
@@ -71,10 +71,10 @@ class Costs:
     def __post_init__(self) -> None:
         object.__setattr__(self, "whole_bytes", (self.cfg.l1_bytes - self.cfg.l1_reserved_bytes) // 3)
 
-    def op(self, op: GemmJob | KernelCall) -> int:
-        """Of a command among others of its kind."""
+    def op(self, op: GemmJob | KernelCall, after: bool = False) -> int:
+        """Of a command among others of its kind. ``after``: it is a job that waits for all before it."""
         if isinstance(op, GemmJob):
-            return self.job(op) + JOB_COMMAND_CYCLES
+            return self.job(op, after) + JOB_COMMAND_CYCLES
         elements = max(op.extents, default=0) / (4 if "f32" in op.symbol.split("_")[-1] else 2)
         return CALL_START_CYCLES + ceil(elements * CORE_CYCLES.get(op.symbol, OTHER_CORE_CYCLES) / self.cfg.cores)
 
@@ -90,12 +90,12 @@ class Costs:
 def default_costs(cfg: HwConfig, predict: Predictor | None = None) -> Costs:
     """Costs with ``predict`` for the engine, each job's prediction made once; without it the closed formula."""
     predict = predict or core_formula(cfg)
-    shapes: dict[tuple[int, int, int, bool, bool, bool, bool], int] = {}
+    shapes: dict[tuple[int, int, int, bool, bool, bool, bool, bool], int] = {}
 
-    def cached(job: GemmJob) -> int:
-        key = (job.m, job.n, job.k, job.trans_x, job.trans_w, job.trans_z, job.y is not None)
+    def cached(job: GemmJob, after: bool) -> int:
+        key = (job.m, job.n, job.k, job.trans_x, job.trans_w, job.trans_z, job.y is not None, after)
         if key not in shapes:
-            shapes[key] = predict(job)
+            shapes[key] = predict(job, after)
         return shapes[key]
 
     return Costs(cfg, cached)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .program import Buffer, Command, Copy, GemmJob, KernelCall, Ref, Schedule
@@ -65,6 +65,23 @@ def _job_touches(job: GemmJob) -> Iterator[Touch]:
 def conflict(a: Touch, b: Touch) -> bool:
     """Whether two commands with these touches must keep their order."""
     return (a.write or b.write) and a.buffer == b.buffer and overlap(a.region, b.region)
+
+
+def waits_for_jobs(ops: Sequence[GemmJob | KernelCall]) -> list[bool]:
+    """Of commands that follow one another, which are jobs that will have the AFTER flag for the sake of another one.
+
+    Such a job waits for all before it, so that later ones need not; what follows a kernel waits for that.
+    """
+    known = 0
+    touched: list[list[Touch]] = []
+    waits = []
+    for index, op in enumerate(ops):
+        mine = list(_job_touches(op)) if isinstance(op, GemmJob) else []
+        waits.append(any(conflict(a, b) for earlier in reversed(touched[known:]) for a in mine for b in earlier))
+        if waits[-1] or not mine:
+            known = index
+        touched.append(mine)
+    return waits
 
 
 def order(schedule: Schedule, places: Mapping[str, tuple[str, int]]) -> Schedule:

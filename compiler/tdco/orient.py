@@ -30,6 +30,7 @@ def swapped(job: GemmJob) -> GemmJob:
     )
 
 
-def orient(job: GemmJob, predict: Predictor) -> GemmJob:
-    """The cheaper of ``job`` and its exchange; ``job`` itself where they cost the same."""
-    return min(job, swapped(job), key=predict)
+def orient(job: GemmJob, predict: Predictor, after: bool = False) -> GemmJob:
+    """The cheaper of ``job`` and its exchange, which will have the AFTER flag if ``after``; ``job`` itself if they cost
+    the same."""
+    return min(job, swapped(job), key=lambda turned: predict(turned, after))

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from .cost import HOP_CYCLES, JOB_START_CYCLES, Costs
+from .cost import HOP_CYCLES, Costs
 from .errors import TdcoError
 from .l1 import L1, Held, Segment
 from .program import Buffer, Command, Copy, GemmJob, KernelCall, Ref
@@ -95,6 +95,8 @@ class _Scheduler:
         self.home: dict[str, list[tuple[int, int, int]]] = {}
         self.done = [False] * len(units)
         self.end = [0] * len(units)
+        self.place = [0] * len(units)  # number of an engine's unit's first command
+        self.fence = 0  # place of the last unit that waited for all jobs before it
         self.free = {True: 0, False: 0}  # engine, cores
         self.in_free = self.out_free = 0
         self.busy = {"engine": 0, "cores": 0, "in": 0, "out": 0}
@@ -221,10 +223,14 @@ class _Scheduler:
         done = 0
         for other in unit.before:
             same = self.units[other].on_engine == unit.on_engine
-            done = max(
-                done, self.end[other] + (JOB_START_CYCLES if same and unit.on_engine else 0 if same else HOP_CYCLES)
-            )
+            done = max(done, self.end[other] + (0 if same else HOP_CYCLES))
         return done
+
+    def _waits_for_jobs(self, index: int) -> bool:
+        """Whether the first job of a unit will have the AFTER flag: no job since the last one that had it will do."""
+        return any(
+            self.units[other].on_engine and self.place[other] >= self.fence for other in self.units[index].before
+        )
 
     def _fetched(self, block: Block, begin: int) -> int:
         """When the block would be in L1 if its copies could start at ``begin``."""
@@ -255,9 +261,16 @@ class _Scheduler:
             )
             start = max(start, held.ready)
             names[use.block] = held.name
-        end = start + unit.cycles
+        cycles = unit.cycles
+        if unit.on_engine:
+            if follows := self._waits_for_jobs(index):
+                cycles += unit.after_cycles
+            self.place[index] = len(self.commands)
+            if follows or unit.waits:
+                self.fence = self.place[index]
+        end = start + cycles
         self.free[unit.on_engine] = end
-        self.busy["engine" if unit.on_engine else "cores"] += unit.cycles
+        self.busy["engine" if unit.on_engine else "cores"] += cycles
         self.end[index], self.done[index] = end, True
         self.commands += [Command(_renamed(op, names), unit.node) for op in unit.ops]
         for use in sorted(unit.uses, key=lambda u: u.write):  # what is written makes older copies worthless

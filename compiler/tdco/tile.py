@@ -21,6 +21,7 @@ from .errors import TdcoError
 from .ir import Graph
 from .layout import Layout, is_view
 from .ops import get_op
+from .order import waits_for_jobs
 from .orient import orient
 from .program import GemmJob, Ref
 from .transfer import Region, copies
@@ -279,7 +280,8 @@ def _compute_cycles(work: Work, sizes: Mapping[str, int], costs: Costs) -> float
     scratch = (Ref("scratch"), scratch_bytes(work.domain, sizes))
     lowered = op.lower(work.node, tile)
     return sum(
-        costs.op(orient(c, costs.job) if isinstance(c, GemmJob) else bounded(c, every, scratch)) for c in lowered
+        costs.op(orient(c, costs.job, after) if isinstance(c, GemmJob) else bounded(c, every, scratch), after)
+        for c, after in zip(lowered, waits_for_jobs(lowered), strict=True)
     )
 
 

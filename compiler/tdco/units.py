@@ -17,6 +17,7 @@ from .domain import Operand, Tile
 from .ir import DTYPES, Graph
 from .layout import Layout
 from .ops import get_op
+from .order import waits_for_jobs
 from .orient import orient
 from .program import GemmJob, KernelCall, Ref
 from .transfer import Region, copies, overlap
@@ -48,13 +49,19 @@ class Use:
 
 @dataclass(frozen=True)
 class Unit:
-    """``ops`` for the engine or the cores, one after the other; refs name blocks. ``before``: units it must follow."""
+    """``ops`` for the engine or the cores, one after the other; refs name blocks.
+
+    ``after_cycles``: what it takes longer if its first job has the AFTER flag. ``waits``: another of them has it.
+    ``before``: units it must follow.
+    """
 
     node: int
     on_engine: bool
     ops: tuple[GemmJob | KernelCall, ...]
     uses: tuple[Use, ...]
     cycles: int
+    after_cycles: int = 0
+    waits: bool = False
     before: tuple[int, ...] = ()
 
 
@@ -79,7 +86,7 @@ def engine_floor(graph: Graph, layout: Layout, tilings: Mapping[int, Tiling], co
         loops = describe(graph, layout, graph.nodes[index]).domain.loops
         whole[index] = replace(tiling, sizes={loop.name: loop.extent for loop in loops})
     _, units = make_units(graph, layout, whole, costs)
-    return sum(costs.job(op) for unit in units for op in unit.ops if isinstance(op, GemmJob))
+    return sum(costs.job(op, False) for unit in units for op in unit.ops if isinstance(op, GemmJob))
 
 
 def _tile_units(
@@ -116,11 +123,17 @@ def _tile_units(
     assert op.lower
     lowered = op.lower(work.node, Tile(loops, tuple(operands[:count]), tuple(operands[count:]), scratch, first, last))
     room = (scratch, size_bytes) if scratch else None
-    for on_engine, run in groupby(lowered, lambda c: isinstance(c, GemmJob)):
-        ops = tuple(orient(c, costs.job) if isinstance(c, GemmJob) else bounded(c, operands, room) for c in run)
+    for on_engine, group in groupby(lowered, lambda c: isinstance(c, GemmJob)):
+        run = tuple(group)
+        waits = waits_for_jobs(run)
+        ops = tuple(
+            orient(c, costs.job, after) if isinstance(c, GemmJob) else bounded(c, operands, room)
+            for c, after in zip(run, waits, strict=True)
+        )
         named = {ref.buffer for c in ops for ref in _refs(c)}
         mine = _merged(u for u in uses if u.block in named)
-        yield Unit(index, on_engine, ops, mine, sum(map(costs.op, ops)))
+        cycles = sum(map(costs.op, ops, waits))
+        yield Unit(index, on_engine, ops, mine, cycles, costs.op(ops[0], on_engine) - costs.op(ops[0]), any(waits))
 
 
 def _place(

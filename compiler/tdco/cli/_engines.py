@@ -10,11 +10,11 @@ import redmule.verilog
 import tdco_spec
 from tdco_sim import golden, model, rtl
 from tdco_sim.build import cached
-from tdco_spec import HwConfig
+from tdco_spec import JOB_FLAGS, HwConfig
 
 from ..codegen_c import job_flags
 from ..cost import Predictor
-from ..program import Command
+from ..program import Command, GemmJob
 from ._console import console
 
 
@@ -50,7 +50,12 @@ def engine_library(engine: str, cfg: HwConfig) -> Path:
 def job_predictor(cfg: HwConfig) -> Predictor:
     """The cycle model as the compiler's predictor; its library is built on first use and cached."""
     predict = model.predictor(cfg)
-    return lambda job: predict(job.m, job.n, job.k, job_flags(Command(job, 0), [])).queued
+
+    def cycles(job: GemmJob, after: bool) -> int:
+        flags = job_flags(Command(job, 0), []) | after * JOB_FLAGS["AFTER"]
+        return predict(job.m, job.n, job.k, flags).queued
+
+    return cycles
 
 
 def contended_library(cfg: HwConfig) -> Path:

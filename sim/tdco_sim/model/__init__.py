@@ -16,7 +16,7 @@ __all__ = ["Cycles", "build", "predict_cycles", "predictor"]
 
 HERE = Path(__file__).parent
 FLAGS = ("-std=c++20", "-O3", "-march=native", "-ffp-contract=off", "-fno-fast-math", "-Wall", "-Wextra", "-Wno-psabi")
-TIMING_FLAGS = sum(JOB_FLAGS[name] for name in ("TRANS_X", "TRANS_W", "TRANS_Z", "Y"))
+TIMING_FLAGS = sum(JOB_FLAGS[name] for name in ("TRANS_X", "TRANS_W", "TRANS_Z", "Y", "AFTER"))
 """The flags that cycles depend on. Addresses and strides have no influence: the port is a word wider than a line."""
 
 
@@ -37,7 +37,8 @@ def _library(cfg: HwConfig) -> ctypes.CDLL:
 
 
 class Cycles(NamedTuple):
-    """Of a job: from its TRIGGER to its event on an idle engine; what an equal, independent one behind it adds."""
+    """Of a job: from its TRIGGER to its event on an idle engine; what an equal one behind it adds. One with AFTER adds
+    as much behind any other, but for a part of a slot."""
 
     alone: int
     queued: int

@@ -31,8 +31,8 @@ class JobRun:
 
 @dataclass(frozen=True)
 class QueueRun:
-    """What happened to a queue. cycles: first TRIGGER to last event; flags: STATUS_FLAGS, unless it was cleared; stalls:
-    the engine's counters STALL_X, STALL_W and STALL_YZ since reset or SOFT_CLEAR, as "x", "w" and "yz"."""
+    """What happened to a queue. cycles: first TRIGGER to last event; flags: STATUS_FLAGS, unless it was cleared;
+    stalls: the engine's counters STALL_X, STALL_W and STALL_YZ since reset or SOFT_CLEAR, as "x", "w" and "yz"."""
 
     cycles: int
     granted: int
