@@ -1,47 +1,16 @@
 // The banks of L1 and their arbiter in C++: grant for grant what redmule.tcdm.arbiter decides.
-#include "memory.hpp"
+#include "banks_cpp.hpp"
 
 namespace soc {
 namespace {
 
-constexpr uint32_t bank_of(uint32_t addr) { return addr / 4 % TDCO_L1_BANKS; }
-
-constexpr uint32_t byte_mask(uint32_t be)
-{
-    return (be & 1 ? 0xFFu : 0) | (be & 2 ? 0xFF00u : 0) | (be & 4 ? 0xFF0000u : 0) | (be & 8 ? 0xFF000000u : 0);
-}
-
 // Sets of banks are bits: bit b is bank b.
-struct BanksModel final : Banks {
-    Memory &memory;
+struct BanksModel final : BanksCpp {
     uint32_t first[TDCO_L1_BANKS] = {}; // the client that goes first, the one after the last granted
     uint32_t taken[TDCO_L1_BANKS] = {}; // how often in a row the engine took the bank while a client waited
     uint32_t counting = 0, closed = 0;  // banks where that is not 0; is the limit: the engine must not have them
 
-    explicit BanksModel(Memory &l1) : memory(l1) {}
-
-    void load(uint32_t offset, uint8_t *data, uint32_t bytes) override
-    {
-        std::memcpy(data, &memory.bytes[offset], bytes);
-    }
-    void store(uint32_t offset, const uint8_t *data, uint32_t bytes) override
-    {
-        std::memcpy(&memory.bytes[offset], data, bytes);
-    }
-
-    void access(bool we, uint32_t addr, uint8_t be, uint32_t wdata, uint32_t &rdata)
-    {
-        uint8_t *const at = &memory.bytes[(addr - memory.base) % TDCO_L1_SIZE & ~3u];
-        uint32_t word;
-        std::memcpy(&word, at, 4);
-        if (we) {
-            const uint32_t mask = byte_mask(be);
-            word = (word & ~mask) | (wdata & mask);
-            std::memcpy(at, &word, 4);
-        } else {
-            rdata = word;
-        }
-    }
+    using BanksCpp::BanksCpp;
 
     // The banks the engine takes.
     uint32_t grant_engine(WidePort &engine)

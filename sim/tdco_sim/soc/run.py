@@ -37,6 +37,7 @@ def run(
     limit_cycles: int = LIMIT_CYCLES,
     trace: Path | None = None,
     with_profile: bool = False,
+    first_come: bool = False,
 ) -> RunResult:
     """Runs the program in ``out_dir`` once per entry of ``inputs`` [steps, ...], once if it has none.
 
@@ -44,7 +45,8 @@ def run(
     bit-exact results, the array's own cycles, no memory traffic. ``tcdm`` (top module tcdm) is L1; without it, the same
     in C++. ``state`` replaces initial state by name. ``on_progress`` is called with (steps done, steps).
     ``limit_cycles`` ends a step that runs away. ``trace`` is a file to write for Perfetto. With ``with_profile``, stats
-    get ``profile``, where the last step's cycles went (see profile.py), and its ``events``.
+    get ``profile``, where the last step's cycles went (see profile.py), and its ``events``. With ``first_come``,
+    banks in C++ serve who came first.
 
     Raises:
         SimError: if an input does not fit the program, the firmware does not build, or a step stops with a fault; what
@@ -60,7 +62,7 @@ def run(
     feed = {spec["name"]: as_stored(spec, inputs[spec["name"]], (steps,)) for spec in document["inputs"]}
     outputs: list[np.ndarray] = []
     step_cycles: list[int] = []
-    with Simulator(cfg, elf, verilog, tcdm, engine) as sim:
+    with Simulator(cfg, elf, verilog, tcdm, engine, first_come) as sim:
         began, cpu_began = time.perf_counter(), time.process_time()
         sim.write(L2_BASE, image)
         sim.watch_calls(

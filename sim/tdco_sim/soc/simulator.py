@@ -39,11 +39,18 @@ SLICE_CYCLES = 2_000_000  # between two looks at the keyboard and the progress
 NO_HART = 0xFFFFFFFF
 
 
-def build(cfg: HwConfig, verilog: str | None = None, tcdm: str | None = None, engine: str = "golden") -> Path:
+def build(
+    cfg: HwConfig,
+    verilog: str | None = None,
+    tcdm: str | None = None,
+    engine: str = "golden",
+    first_come: bool = False,
+) -> Path:
     """The simulator of ``cfg``, compiled on first use.
 
     ``verilog`` is the engine (top module redmule); without it, ``engine``: "model", the cycle model, or "golden", with
-    the array's own cycles. ``tcdm`` is L1, interconnect and banks (top module tcdm); without it, the same in C++.
+    the array's own cycles. ``tcdm`` is L1, interconnect and banks (top module tcdm); without it, the same in C++, or,
+    with ``first_come``, banks in C++ that serve who came first.
 
     Raises:
         SimError: if Verilator or the C++ compiler fails.
@@ -51,7 +58,7 @@ def build(cfg: HwConfig, verilog: str | None = None, tcdm: str | None = None, en
     """
     headers = {"tdco_hw.h": c_header(cfg)}
     sources = [HERE / f"{name}.cpp" for name in SOURCES]
-    sources.append(HERE / ("banks_rtl.cpp" if tcdm else "banks_model.cpp"))
+    sources.append(HERE / f"banks_{'rtl' if tcdm else 'first_come' if first_come else 'model'}.cpp")
     includes = [HERE, HERE.parent, HERE.parent / "golden"]
     if verilog is None and tcdm:
         raise ValueError("L1 as RTL needs the engine as RTL")
@@ -109,16 +116,22 @@ class TraceEvent:
 
 
 class Simulator:
-    """A cluster with ``elf`` loaded; ``verilog``, ``tcdm`` and ``engine`` as for `build`.
+    """A cluster with ``elf`` loaded; the other arguments are those of `build`.
 
     Memories keep their contents from one start to the next.
     """
 
     def __init__(
-        self, cfg: HwConfig, elf: Elf, verilog: str | None = None, tcdm: str | None = None, engine: str = "golden"
+        self,
+        cfg: HwConfig,
+        elf: Elf,
+        verilog: str | None = None,
+        tcdm: str | None = None,
+        engine: str = "golden",
+        first_come: bool = False,
     ) -> None:
         self.cfg, self.elf = cfg, elf
-        self.library = ctypes.CDLL(str(build(cfg, verilog, tcdm, engine)))
+        self.library = ctypes.CDLL(str(build(cfg, verilog, tcdm, engine, first_come)))
         for name in ("output", "fault"):
             getattr(self.library, f"tdco_soc_{name}").restype = ctypes.c_char_p
         self.library.tdco_soc_open.restype = ctypes.c_void_p
