@@ -80,9 +80,11 @@ class HwConfig:
     """A bank the engine took this often in a row while a core or the DMA waited there is theirs for a cycle. Our own
     rule."""
     event_wakeup_cycles: int = 8
-    """From an event to the sleeping core's next instruction: 6 + 2, read in GVSoC's event unit."""
+    """From an event to the sleeping core's next instruction, also where a wait finds the event there (6 + 2, read in
+    GVSoC's event unit, and measured)."""
     icache_l0_bytes: int = 512
-    """Private fetch buffer of a worker, 4 ways; this and the next four as read in GVSoC's pulp-open cluster."""
+    """Private fetch buffer of a worker, 4 ways, replaced by draw; this and the next five as read in GVSoC's pulp-open
+    cluster, and measured."""
     icache_l0_controller_bytes: int = 2 * KIB
     icache_l1_bytes: int = 4 * KIB
     """Shared instruction cache, 4 ways."""
@@ -98,8 +100,8 @@ class HwConfig:
     mulh_cycles: int = 5
     """High half of a product."""
     div_cycles: int = 3
-    """Division and remainder of integers, and as many more as the divisor's magnitude has leading zeros, 32 by zero; one
-    less by a negative divisor."""
+    """Division and remainder of integers, and as many more cycles as the divisor has leading zeros, 32 of zero;
+    of a negative one, as its magnitude has, less one."""
     fp_cycles: int = 1
     """Every other fp16 and fp32 instruction, fused multiply-add included. Each core has a unit of its own, our choice:
     GVSoC's pulp-open shares four, and one divider, among all cores."""

@@ -28,11 +28,11 @@ PIPELINE = {
     "multiplication": ("mul t0, t1, t2", CFG.mul_cycles),
     "multiplication and use": ("mul t0, t1, t2\n add t3, t0, t0", CFG.mul_cycles + CFG.mul_use_cycles + 1),
     "multiplication, unrelated, use": ("mul t0, t1, t2\n li t4, 1\n add t3, t0, t0", CFG.mul_cycles + 2),
-    "high half and use": ("mulhu t0, t1, t2\n add t3, t0, t0", CFG.mulh_cycles + 1),
+    "high half and use": ("mulhu t0, t1, t2\n add t3, t0, t0", CFG.mulh_cycles + CFG.mul_use_cycles + 1),
     "division by 3": ("li t2, 3\n divu t0, t1, t2", 1 + CFG.div_cycles + 30),
     "remainder by -3": ("li t2, -3\n rem t0, t1, t2", 1 + CFG.div_cycles + 30 - 1),
     "division by 2^32 - 3": ("li t2, -3\n divu t0, t1, t2", 1 + CFG.div_cycles),
-    "division by 0, over its own divisor": ("li t2, 0\n div t2, t1, t2", 2),
+    "division by 0, over its own divisor": ("li t2, 0\n div t2, t1, t2", 1 + CFG.div_cycles + 32),
     "division over its own divisor": ("li t2, 1\n remu t2, t1, t2", 1 + CFG.div_cycles + 31),
     "fp32 addition and fma": ("fadd.s t0, t1, t2\n fmadd.s t0, t1, t2, t0", 2 * CFG.fp_cycles),
     "fp16 addition": ("fadd.h t0, t1, t2", CFG.fp_cycles),
@@ -126,6 +126,18 @@ def test_eight_cores_share_one_bank_fairly(tmp_path: Path) -> None:
     # 8 x 64 stores through one bank; a core is done when its last one went, the first of them a few before the end
     assert max(result[:8]) == pytest.approx(8 * 64, abs=8)
     assert min(result[:8]) > 0.8 * 8 * 64
+
+
+def test_banks_that_serve_who_came_first_serve_cores_in_step_in_their_order(tmp_path: Path) -> None:
+    elf = build(f"#define STRIDE {4 * CFG.l1_banks}\n" + BANKS, tmp_path)
+    with Simulator(CFG, elf, engine="model", first_come=True) as sim:
+        sim.start()
+        stop = sim.run(1_000_000)
+        assert stop.exit_code == 0, describe(stop, elf, CFG.cores)
+        result = struct.unpack("<8I", sim.read(elf.addresses["result"], 32))
+    refetched = 2 * CFG.icache_refill_cycles  # where a line of the program was replaced
+    assert list(result) == pytest.approx([8 * 63 + hart + 1 for hart in range(8)], abs=refetched)
+    assert list(result) == sorted(result)
 
 
 DMA = """

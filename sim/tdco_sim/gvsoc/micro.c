@@ -63,9 +63,16 @@ static void pipeline(void)
     PIPELINE("addition", "", "add t0, t1, t2");
     PIPELINE("compressed addition", "", "c.add t0, t1");
     PIPELINE("multiplication", "", "mul t0, t1, t2");
+    PIPELINE("multiplication, then its use", "", "mul t0, t1, t2\n add t3, t0, t0");
+    PIPELINE("multiplication, another instruction, use", "", "mul t0, t1, t2\n add t4, t1, t2\n add t3, t0, t0");
     PIPELINE("high half of a product", "", "mulhu t0, t1, t2");
+    PIPELINE("high half of a product, then its use", "", "mulh t0, t1, t2\n add t3, t0, t0");
     PIPELINE("division by 3", "li t1, 1000\n li t2, 3", "divu t0, t1, t2");
     PIPELINE("division by 2^20", "li t1, -1\n li t2, 0x100000", "divu t0, t1, t2");
+    PIPELINE("signed division by -3", "li t1, 1000\n li t2, -3", "div t0, t1, t2");
+    PIPELINE("division by 0", "li t1, 1000\n li t2, 0", "divu t0, t1, t2");
+    PIPELINE("remainder by 3", "li t1, 1000\n li t2, 3", "remu t0, t1, t2");
+    PIPELINE("signed remainder by -3", "li t1, 1000\n li t2, -3", "rem t0, t1, t2");
     PIPELINE("load, result unused", "", "lw t0, 0(%2)");
     PIPELINE("load, then its use", "", "lw t0, 0(%2)\n add t1, t0, t0");
     PIPELINE("load, another instruction, use", "", "lw t0, 0(%2)\n add t2, t3, t4\n add t1, t0, t0");
@@ -91,6 +98,7 @@ static void pipeline(void)
     PIPELINE("fp16 addition, dependent", "li t0, 0\n li t1, 0x3C00", "fadd.h t0, t0, t1");
     PIPELINE("fp16 multiply-add, dependent", "li t0, 0\n li t1, 0x3C00", "fmadd.h t0, t1, t1, t0");
     PIPELINE("fp16 division", "li t1, 0x3C00\n mv t2, t1", "fdiv.h t0, t1, t2");
+    PIPELINE("fp16 square root", "li t1, 0x3C00", "fsqrt.h t0, t1");
     PIPELINE("fp16 to fp32", "li t1, 0x3C00", "fcvt.s.h t0, t1");
     PIPELINE("fp32 to fp16", "li t1, 0x3F800000", "fcvt.h.s t0, t1");
     PIPELINE("fp16 loaded and converted", "", "lhu t0, 0(%2)\n fcvt.s.h t1, t0");
@@ -214,6 +222,16 @@ static void synchronisation(void)
             record("event unit: 32 times worker 0 woken and back", tdco_cycles() - before);
         tdco_wait_event(TDCO_EVENT_DONE);
     }
+    TWICE {
+        const uint32_t before = tdco_cycles();
+        AS_A_LOOP
+        for (int i = 0; i < REPEAT; i++) {
+            tdco_send_event(2, CONTROLLER);
+            tdco_wait_event(2);
+        }
+        if (round)
+            record("event unit: 32 waits for an event that is there", tdco_cycles() - before);
+    }
 }
 
 static uint32_t copy(uint32_t l2, uint32_t row_bytes, uint32_t rows, int32_t stride_bytes, int to_l1)
@@ -246,6 +264,8 @@ static void dma(void)
     COPY("64 rows of 64 bytes from L1", TDCO_L2_BASE, 64, 64, 128, 0);
     COPY("64 rows of 8 bytes to L1", TDCO_L2_BASE, 8, 64, 32, 1);
     COPY("64 rows of 8 bytes from L1", TDCO_L2_BASE, 8, 64, 32, 0);
+    COPY("64 rows of 2 bytes to L1", TDCO_L2_BASE, 2, 64, 32, 1);
+    COPY("64 rows of 2 bytes from L1", TDCO_L2_BASE, 2, 64, 32, 0);
     COPY("32 rows of 14 bytes, odd halfwords, to L1", TDCO_L2_BASE + 2, 14, 32, 18, 1);
     COPY("32 rows of 14 bytes, odd halfwords, from L1", TDCO_L2_BASE + 2, 14, 32, 18, 0);
     uint32_t spent = 0;

@@ -1,6 +1,7 @@
 #include "cluster.hpp"
 
 #include <algorithm>
+#include <bit>
 
 namespace soc {
 namespace {
@@ -11,10 +12,8 @@ constexpr uint64_t ENGINE_TAIL_CYCLES = 8; // an engine that just fell idle may 
 
 uint32_t division_cycles(Op op, uint32_t divisor)
 {
-    if (divisor == 0)
-        return 1;
     const bool negative = (op == Op::div || op == Op::rem) && divisor >> 31;
-    return std::max(1u, TDCO_DIV_CYCLES + uint32_t(__builtin_clz(negative ? -divisor : divisor)) - negative);
+    return std::max(1u, TDCO_DIV_CYCLES + uint32_t(std::countl_zero(negative ? -divisor : divisor)) - negative);
 }
 
 // Of an instruction, over its first cycle. `divisor` is what rs2 held.
@@ -181,7 +180,7 @@ void Cluster::step_hart(uint32_t index)
         hart.access_pc = pc;
     if (in.cost == Class::jump && !watch.calls.empty())
         watch.jumped(index, pc + in.bytes, core.pc, now, {hart.cycles.l1, hart.cycles.fetch}, tcdm.memory);
-    if (in.cost == Class::mul)
+    if (in.cost == Class::mul || in.cost == Class::mulh)
         hart.comes_late(in.rd, TDCO_MUL_USE_CYCLES);
     const uint32_t extra = extra_cycles(in, divisor);
     hart.ready_at = now + 1 + extra;
