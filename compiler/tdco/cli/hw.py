@@ -99,26 +99,23 @@ def _show_area(result: dict[str, Any]) -> None:
         path = " > ".join(f"{name} {gates}" for name, gates in b["through"])
         rows.append([*(b[c] for c in columns), f"{b['start']} to {b['end']}: {path}"])
     total = result["total"]
-    rows.append(["engine", 1, total["cells"], total["flip_flops"], max(b["levels"] for b in result["blocks"]), ""])
+    rows.append(["engine", 1, total["cells"], total["flip_flops"], "", "without L1 (tcdm)"])
     table(f"{result['config']} in generic gates", (*columns, "longest path"), rows)
     fma = result["fma"]
     click.echo(
         f"The FMA's longest path is {fma['levels']} gates; without its {fma['pipe']} pipeline registers it is "
         f"{fma['unpipelined_levels']} (ratio {fma['ratio']:.3f}). The longest other path is {result['longest_other']}."
     )
-    if l1 := result.get("l1"):
-        key_values("interconnect of L1, without banks", l1)
 
 
 @hw.command()
 @click.argument("config")
-@click.option("--l1", is_flag=True, help="L1's interconnect too.")
 @json_command(_show_area)
-def area(config: str, l1: bool) -> dict[str, Any]:
-    """Cells, flip-flops and longest paths of CONFIG's engine after synthesis with Yosys."""
+def area(config: str) -> dict[str, Any]:
+    """Cells, flip-flops and longest paths of CONFIG's engine and of L1 without banks after synthesis with Yosys."""
     cfg = get_config(config)
     try:
         with console.status("synthesising: a minute or two, and one more when Yosys runs for the first time"):
-            return {**redmule.area.measure(cfg), **({"l1": redmule.area.measure_l1(cfg)} if l1 else {})}
+            return redmule.area.measure(cfg)
     except redmule.area.SynthesisError as error:
         raise TdcoError(str(error), config) from error
