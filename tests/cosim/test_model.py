@@ -24,6 +24,7 @@ SMALL = replace(RM_12X4, name="small", rows=3, cols=2, pipe=1)
         pytest.param(replace(SMALL, name="small_acc32", acc="fp32"), 150, marks=pytest.mark.slow),
         pytest.param(get_config("rm_8x4"), 400, marks=pytest.mark.slow),
         pytest.param(get_config("rm_8x8"), 400, marks=pytest.mark.slow),
+        pytest.param(get_config("rm_12x4_acc32"), 400, marks=pytest.mark.slow),
     ],
     ids=lambda value: value.name if isinstance(value, HwConfig) else str(value),
 )

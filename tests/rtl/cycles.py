@@ -20,7 +20,7 @@ from tdco_spec import HwConfig, get_config
 from .jobs import core_cycles
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "cycles.json"
-GOLDEN_CONFIGS = ("rm_12x4", "rm_8x4", "rm_8x8")
+GOLDEN_CONFIGS = ("rm_12x4", "rm_8x4", "rm_8x8", "rm_12x4_acc32")
 OVER_CORE = {True: 66, False: 54}
 """A job with Y, without Y: cycles over core at most, for K of a line or more and nothing transposed."""
 STALL_SEEDS = 10

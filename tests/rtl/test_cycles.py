@@ -70,9 +70,10 @@ def test_refused_grants_cost_little() -> None:
 
 
 @pytest.mark.parametrize("y", [True, False])
-def test_any_shape_is_close_to_core(seed: int, y: bool) -> None:
+@pytest.mark.parametrize("config", by_config(("rm_12x4", "rm_12x4_acc32")))
+def test_any_shape_is_close_to_core(config: str, seed: int, y: bool) -> None:
     """K of a line or more, nothing transposed."""
-    library, cfg = engine("rm_12x4")
+    library, cfg = engine(config)
     rng = np.random.default_rng(seed)
     shapes = [(m, n, max(k, cfg.tile_cols)) for m, n, k in (random_shape(rng, cfg) for _ in range(RANDOM_SHAPES))]
     for shape, result in zip(shapes, bench_gemm(library, cfg, shapes, y=y, seed=seed), strict=True):
