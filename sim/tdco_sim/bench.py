@@ -16,6 +16,8 @@ from .workloads import WORKLOADS, Gemm, swapped
 
 Shape = tuple[int, int, int]
 ALIGNMENT = 64
+SPEED_FLOORS = {"engine_kcycle_per_second": 60, "ratio": 0.35}
+"""What the RTL's simulation is asked for at least, on one core: see :func:`bench_speed`."""
 
 
 def bench_gemm(
@@ -179,7 +181,8 @@ def bench_speed(engine: Path, fma_array: Path, cfg: HwConfig, seconds: float = 5
 
     Full load: 96x96x96 back to back while each core requests random words at 0.2 a cycle. Measured against the
     multiply-adders alone, all fed with random bits (``fma_array``: rtl.build_fma_array), in turns, so that both see
-    the same machine, for ``seconds`` of CPU time each.
+    the same machine, for ``seconds`` of CPU time each. ``floors``: ``SPEED_FLOORS``, each with what was ``asked`` and
+    whether it was ``met`` on this machine at this time.
 
     Raises:
         SimError: if the engine hangs.
@@ -205,10 +208,10 @@ def bench_speed(engine: Path, fma_array: Path, cfg: HwConfig, seconds: float = 5
     finally:
         device.close()
     speed = {name: cycles[name] / spent[name] / 1e3 for name in spent}
-    return {
+    measured = {
         "engine_kcycle_per_second": speed["engine"],
         "array_kcycle_per_second": speed["array"],
         "ratio": speed["engine"] / speed["array"],
-        "mismatches": mismatches,
-        "cpu_seconds": sum(spent.values()),
     }
+    floors = {name: {"asked": least, "met": measured[name] >= least} for name, least in SPEED_FLOORS.items()}
+    return {**measured, "floors": floors, "mismatches": mismatches, "cpu_seconds": sum(spent.values())}

@@ -55,6 +55,9 @@ TARGETS = [
 STALLED = {(96, 96, 96): 1.02, (48, 32, 32): 1.04, (96, 96, 16): 1.20}
 """Slowdown at most while 30 % of the grants are refused."""
 
+WORKLOAD, WORKLOAD_LIMIT, WORKLOAD_UPSTREAM = "cct2-ft2", 1_347_000, 1_397_838
+"""The products of CCT-2's FT-2 step as one queue; RedMulE also needs passes of the cores for the transposes."""
+
 GOLDEN_SHAPES = [(1, 1, 1), (12, 16, 16), (13, 17, 33), (48, 32, 32), (33, 33, 33), (64, 64, 64), (96, 96, 96)]
 GOLDEN_SHAPES += [(96, 96, k) for k in (1, 4, 8, 15)] + [(1, 64, 128), (128, 1, 64), (10, 64, 128)]
 GOLDEN_OPTIONS: dict[str, dict[str, Any]] = {

@@ -4,7 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from tdco_sim.bench import bench_gemm
+from tdco_sim.bench import bench_gemm, bench_workload
+from tdco_sim.workloads import WORKLOADS, swapped
 from tdco_spec import get_config
 
 from .cycles import (
@@ -14,6 +15,9 @@ from .cycles import (
     STALL_SEEDS,
     STALLED,
     TARGETS,
+    WORKLOAD,
+    WORKLOAD_LIMIT,
+    WORKLOAD_UPSTREAM,
     Shape,
     core_cycles,
     cycles,
@@ -42,6 +46,24 @@ def test_targets(config: str) -> None:
     )
     for target, taken in zip(targets, measured, strict=True):
         assert taken <= target.limit, target
+
+
+@pytest.mark.slow
+def test_the_products_of_a_training_step_in_one_queue() -> None:
+    library, cfg = engine("rm_12x4")
+    (result,) = bench_workload(library, cfg, WORKLOAD)
+    assert (result["mismatches"], result["guard_errors"]) == (0, 0), result
+    assert result["busy"] == result["cycles"] and result["macs"] == 61_591_296, result
+    case = f"rm_12x4 {WORKLOAD}, {result['jobs']} jobs, {result['swapped']} with operands exchanged"
+    core = sum(
+        gemm.count * min(core_cycles(cfg, gemm.shape), core_cycles(cfg, swapped(gemm).shape))
+        for gemm in WORKLOADS[WORKLOAD]
+    )
+    show(
+        "the products of a CCT-2 FT-2 step, queued",
+        [(case, core, result["cycles"], WORKLOAD_LIMIT, WORKLOAD_UPSTREAM)],
+    )
+    assert result["cycles"] <= WORKLOAD_LIMIT
 
 
 def test_small_k_is_bound_by_the_port() -> None:

@@ -1,5 +1,7 @@
 """The multiply-adder against exact integer arithmetic: directed corners, then random vectors in bulk."""
 
+import os
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -175,6 +177,24 @@ def test_vectors_from_files(fma_library: Path, tmp_path: Path) -> None:
     np.savez(arrays, a=a, b=b, c=c, z=z)
     result = bench_fma(fma_library, FILE_CONFIG, vectors=arrays)
     assert [result[k] for k in ("vectors", "mismatches_rtl", "mismatches_golden")] == [1000, 1, 1]
+
+
+LEVEL_1_VECTORS = 6_133_248  # of TestFloat's f16_mulAdd
+
+
+@pytest.mark.slow
+def test_testfloat(tmp_path: Path) -> None:
+    """The file that TDCO_TESTFLOAT names, whole: what docs/engine.md says testfloat_gen writes."""
+    name = os.environ.get("TDCO_TESTFLOAT")
+    if not name:
+        reason = "TestFloat did not run: TDCO_TESTFLOAT names no file (docs/engine.md, The multiply-adder, tells how)"
+        warnings.warn(reason, stacklevel=1)
+        pytest.skip(reason)
+    cfg = get_config("rm_12x4")
+    result = bench_fma(rtl.build_fma(redmule.verilog.emit_fma(cfg), cfg), cfg, vectors=Path(name))
+    print(f"TestFloat: {result['vectors']:,} vectors")
+    assert (result["mismatches_rtl"], result["mismatches_golden"]) == (0, 0), result["examples"]
+    assert result["vectors"] >= LEVEL_1_VECTORS, "the file is not whole"
 
 
 @pytest.mark.parametrize(

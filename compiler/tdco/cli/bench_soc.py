@@ -162,7 +162,10 @@ def soc_speed(out: Path, engine: str) -> dict[str, Any]:
 def _show_speed(result: dict[str, Any]) -> None:
     columns = list(result["soc"][0])
     table(f"cluster simulator, {result['program']}", columns, [[r[c] for c in columns] for r in result["soc"]])
-    key_values("the RTL engine on L1 as RTL under full load, and its multiply-adders alone", result["rtl"])
+    rtl = {name: value for name, value in result["rtl"].items() if name != "floors"}
+    for name, floor in result["rtl"]["floors"].items():
+        rtl[name] = f"{rtl[name]:.4g} (asked {floor['asked']}: {'met' if floor['met'] else 'missed'})"
+    key_values("the RTL engine on L1 as RTL under full load, and its multiply-adders alone", rtl)
 
 
 @click.command()
