@@ -32,7 +32,8 @@ static inline tdco_range tdco_share(uint32_t items, uint32_t core, uint32_t core
 static inline tdco_range tdco_share_pairs(uint32_t items, uint32_t core, uint32_t cores)
 {
     const tdco_range pairs = tdco_share((items + 1) / 2, core, cores);
-    return (tdco_range){2 * pairs.begin < items ? 2 * pairs.begin : items, 2 * pairs.end < items ? 2 * pairs.end : items};
+    return (tdco_range){2 * pairs.begin < items ? 2 * pairs.begin : items,
+                        2 * pairs.end < items ? 2 * pairs.end : items};
 }
 
 /* Two 16-bit elements in a word, which may also be accessed one by one. */
@@ -75,7 +76,7 @@ enum { TDCO_MOVE = 8 };
 
 static inline void tdco_copy_f16(uint16_t *to, const uint16_t *from, uint32_t n)
 {
-    if (tdco_word_aligned(to, from)) {
+    if (n >= 2 * TDCO_MOVE && tdco_word_aligned(to, from)) {
         for (; n >= 2 * TDCO_MOVE; n -= 2 * TDCO_MOVE, to += 2 * TDCO_MOVE, from += 2 * TDCO_MOVE) {
             tdco_pair pairs[TDCO_MOVE];
             for (int i = 0; i < TDCO_MOVE; i++)

@@ -12,9 +12,9 @@ typedef struct {
     float mean, rstd;
 } row_statistics;
 
-/* Mean and 1 / standard deviation of a row of n elements in one pass over the differences from `guess`, the mean of the
- * first elements. Squares of these add up to at most n / TDCO_BLOCK times what those of differences from the mean do,
- * so that few digits cancel when the rest is subtracted. */
+/* Mean and 1 / standard deviation of a row of n elements, in one pass over the differences from `guess`, the mean of the
+ * first elements. Squares of these add up to at most 1 + n / TDCO_BLOCK times what those of differences from the mean
+ * do, so that few digits cancel when the excess is subtracted. */
 TDCO_INLINE row_statistics statistics(const uint16_t *x, uint32_t n, float epsilon, uint32_t w)
 {
     const float each = 1.0f / (float)n;
@@ -53,7 +53,7 @@ TDCO_INLINE void normalise(const uint16_t *x, const uint16_t *gamma, const uint1
 TDCO_INLINE row_statistics norm_row(const uint16_t *x, const uint16_t *gamma, const uint16_t *beta, uint16_t *y,
                                     uint32_t n, float epsilon, uint32_t w)
 {
-    const row_statistics row = statistics(x, n, epsilon, w == 1 ? 1 : TDCO_BLOCK);
+    const row_statistics row = statistics(x, n, epsilon, w);
     normalise(x, gamma, beta, y, n, row, w);
     return row;
 }
@@ -62,7 +62,7 @@ TDCO_INLINE row_statistics norm_row(const uint16_t *x, const uint16_t *gamma, co
 TDCO_APART row_statistics norm_words(const uint16_t *x, const uint16_t *gamma, const uint16_t *beta, uint16_t *y,
                                      uint32_t n, float epsilon)
 {
-    return norm_row(x, gamma, beta, y, n, epsilon, 4);
+    return norm_row(x, gamma, beta, y, n, epsilon, TDCO_BLOCK);
 }
 
 TDCO_APART row_statistics norm_elements(const uint16_t *x, const uint16_t *gamma, const uint16_t *beta, uint16_t *y,
@@ -93,7 +93,7 @@ TDCO_INLINE void row_grad(const uint16_t *dy, const uint16_t *x, const uint16_t 
                           float mean, float rstd, uint32_t w)
 {
     const uint16_t *const end = dy + n;
-    float sum = 0.0f, product = 0.0f, d[4], v[4], scale[4];
+    float sum = 0.0f, product = 0.0f, d[TDCO_BLOCK], v[TDCO_BLOCK], scale[TDCO_BLOCK];
     for (uint32_t i = 0; i < n; i += w) {
         tdco_load_f16(dy + i, d, w);
         tdco_load_f16(gamma + i, scale, w);
@@ -118,7 +118,7 @@ TDCO_INLINE void row_grad(const uint16_t *dy, const uint16_t *x, const uint16_t 
 TDCO_APART void grad_words(const uint16_t *dy, const uint16_t *x, const uint16_t *gamma, uint16_t *dx, uint32_t n,
                            float mean, float rstd)
 {
-    row_grad(dy, x, gamma, dx, n, mean, rstd, 4);
+    row_grad(dy, x, gamma, dx, n, mean, rstd, TDCO_BLOCK);
 }
 
 TDCO_APART void grad_elements(const uint16_t *dy, const uint16_t *x, const uint16_t *gamma, uint16_t *dx, uint32_t n,

@@ -93,6 +93,20 @@ def test_layer_norm_of_a_constant_row_is_beta() -> None:
     np.testing.assert_allclose(rstd, 1e-5**-0.5, rtol=3e-7)
 
 
+def test_layer_norm_statistics_of_hard_rows() -> None:
+    """Means far from zero, outliers among the elements that the first guess is made of, the largest values."""
+    rng = np.random.default_rng(0)
+    x = np.stack(
+        [1000 + rng.integers(-1, 2, 128) / 2, rng.normal(size=128), rng.normal(size=128), rng.normal(size=128)]
+    )
+    x[1, 0], x[2, 5], x[3] = 30000, -1000, 60000 * np.sign(x[3])
+    x = x.astype(np.float16)
+    _, mean, rstd = run("LayerNormalization", [x, f16(*[1] * 128), f16(*[0] * 128)], {"epsilon": 1e-5})
+    wide = x.astype(np.float64)
+    np.testing.assert_allclose(rstd, (wide.var(axis=1) + 1e-5) ** -0.5, rtol=2e-6)
+    np.testing.assert_array_less(np.abs(mean - wide.mean(axis=1)), 2e-6 * wide.std(axis=1))
+
+
 POOL = {"kernel_shape": (1, 3), "strides": (1, 2), "pads": (0, 1, 0, 1)}
 
 
