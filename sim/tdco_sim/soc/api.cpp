@@ -1,4 +1,4 @@
-// The C interface of the cluster simulator; soc.py is its only user.
+// The C interface of the cluster simulator; simulator.py is its only user.
 #include "cluster.hpp"
 
 using soc::Cluster;
@@ -18,7 +18,7 @@ Memory *memory_at(Cluster *cluster, uint32_t addr, uint32_t bytes)
 
 extern "C" {
 
-// Counters in the order soc.py names them.
+// Counters in the order simulator.py names them.
 struct SocStats {
     uint64_t cycles, jobs, macs, engine_busy, status_flags;
     uint64_t l2_l1_bytes, l1_l2_bytes, l3_bytes, dma_busy, l1_peak_bytes, l2_peak_bytes;

@@ -64,39 +64,54 @@ def run(
     step_cycles: list[int] = []
     with Simulator(cfg, elf, verilog, tcdm, engine, first_come) as sim:
         began, cpu_began = time.perf_counter(), time.process_time()
-        sim.write(L2_BASE, image)
-        sim.watch_calls(
-            [(c.kernel, [(b.addr, b.bytes, b.first == c.command) for b in tables.buffers_of(c)]) for c in tables.calls]
-        )
-        sim.watch_buffers([(b.addr, b.bytes, b.first, b.last) for b in tables.buffers], "tdco_command_index")
-        if trace or with_profile:
-            sim.trace()
+        _load(sim, tables, image, bool(trace or with_profile))
         for step in range(steps):
-            for buffer in tables.buffers:
-                if buffer.first > 0:  # of the step before, or padding in the image
-                    sim.forget(buffer.addr, buffer.bytes)
-            for spec in document["inputs"]:
-                sim.write(spec["addr"], feed[spec["name"]][step].tobytes())
             before, seen = sim.stats["cycles"], len(sim.events)
-            sim.start()
-            stop = sim.run(limit_cycles)
+            given = {spec["addr"]: feed[spec["name"]][step].tobytes() for spec in document["inputs"]}
+            stop = _run_step(sim, tables, given, limit_cycles)
             if stop.exit_code != 0:
                 raise SimError(_reason(sim, stop, tables), f"{out_dir}, step {step}")
             step_cycles.append(sim.stats["cycles"] - before)
-            parts = [sim.read(spec["addr"], spec["bytes"]) for spec in document["outputs"]]
-            outputs.append(np.frombuffer(b"".join(parts), np.uint8))
+            outputs.append(_read_outputs(sim, document))
             if on_progress:
                 on_progress(step + 1, steps)
         final = read_state(out_dir, sim.read(L2_BASE, cfg.l2_bytes))
         stats = _stats(sim, steps, step_cycles, time.perf_counter() - began)
         stats["cpu_seconds"] = time.process_time() - cpu_began
-        stats["firmware_sha256"] = hashlib.sha256(elf.path.read_bytes()).hexdigest()
         if trace:
             write_perfetto(trace, sim.events, tables, cfg)
         if with_profile:
             stats["events"] = sim.events[seen:]
             stats["profile"] = profile(stats["events"], tables, cfg, before, stats["cycles"])
     return RunResult(split_outputs(document["outputs"], np.stack(outputs)), final, stats)
+
+
+def _load(sim: Simulator, tables: Tables, image: bytes, with_trace: bool) -> None:
+    """Weights and constants into L2; what the program may do, for the simulator to watch."""
+    if with_trace:
+        sim.trace()
+    sim.write(L2_BASE, image)
+    sim.watch_calls(
+        [(c.kernel, [(b.addr, b.bytes, b.first == c.command) for b in tables.buffers_of(c)]) for c in tables.calls]
+    )
+    sim.watch_buffers([(b.addr, b.bytes, b.first, b.last) for b in tables.buffers], "tdco_command_index")
+
+
+def _run_step(sim: Simulator, tables: Tables, inputs: Mapping[int, bytes], limit_cycles: int) -> Stop:
+    """One step on ``inputs``, bytes by address."""
+    for buffer in tables.buffers:
+        if buffer.first > 0:  # of the step before, or padding in the image
+            sim.forget(buffer.addr, buffer.bytes)
+    for addr, data in inputs.items():
+        sim.write(addr, data)
+    sim.start()
+    return sim.run(limit_cycles)
+
+
+def _read_outputs(sim: Simulator, document: Mapping[str, Any]) -> np.ndarray:
+    """The bytes of all outputs, one after the other."""
+    parts = [sim.read(spec["addr"], spec["bytes"]) for spec in document["outputs"]]
+    return np.frombuffer(b"".join(parts), np.uint8)
 
 
 def _reason(sim: Simulator, stop: Stop, tables: Tables) -> str:
@@ -119,6 +134,7 @@ def _stats(sim: Simulator, steps: int, step_cycles: list[int], seconds: float) -
     return {
         "steps": steps,
         "seconds": seconds,
+        "firmware_sha256": hashlib.sha256(sim.elf.path.read_bytes()).hexdigest(),
         "jobs": raw["jobs"],
         "macs": raw["macs"],
         "cycles": raw["cycles"],
