@@ -15,6 +15,8 @@ from tdco_spec import get_config
 from ..errors import TdcoError
 from ._console import console, json_command, key_values, table
 from ._engines import contended_library, engine_library
+from ._shapes import parse_shapes
+from .bench_light import light
 from .bench_micro import micro
 from .bench_soc import kernels, simspeed
 from .bench_training import training
@@ -28,6 +30,7 @@ def bench() -> None:
 
 
 bench.add_command(kernels)
+bench.add_command(light)
 bench.add_command(micro)
 bench.add_command(simspeed)
 bench.add_command(training)
@@ -42,18 +45,6 @@ def _show_gemm(result: dict[str, Any]) -> None:
         rows = [[name, t["quiet_cycles"], t["ratio"], t["least_share"]] for name, t in loud]
         rate = loud[0][1]["rate"]
         table(f"cores make {rate} requests a cycle", ("shape", "quiet cycles", "ratio", "least core's share"), rows)
-
-
-def parse_shapes(text: str) -> list[tuple[int, int, int]]:
-    """``MxNxK[,MxNxK..]`` as tuples.
-
-    Raises:
-        TdcoError: it is not of that form.
-    """
-    shapes = [tuple(part.split("x")) for part in text.split(",")]
-    if not all(len(s) == 3 and all(d.isdigit() for d in s) for s in shapes):
-        raise TdcoError(f"{text!r} is no list of shapes", "--shape", "write MxNxK, for example 96x96x96,64x128x128")
-    return [(int(m), int(n), int(k)) for m, n, k in shapes]
 
 
 @bench.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import struct
 import subprocess
@@ -24,7 +25,7 @@ HERE = Path(__file__).parent
 SIM = HERE.parent
 TARGET = HERE / "target"
 ENGINE_MODEL = [SIM / "model" / "engine.cpp", SIM / "model" / "model.cpp"]
-OTHERS = ("control", "l3_dma", "watch")
+OTHERS = ("control", "l3_dma", "watch", "wide")
 MEMORIES = ("l1", "l2", "l3")
 LIMIT_CYCLES = 2_000_000_000
 FLAGS = ("-std=gnu++20", "-O3", "-march=native", "-ffp-contract=off", "-fno-stack-protector", "-D__GVSOC__", "-w")
@@ -85,13 +86,14 @@ def _components(gvsoc: Gvsoc, cfg: HwConfig, verilog: str | None) -> Path:
     return cached("gvsoc-components", [str(o) for objects in parts.values() for o in objects], make)
 
 
-def _config(gvsoc: Gvsoc, cfg: HwConfig, components: Path) -> Path:
+def _config(gvsoc: Gvsoc, cfg: HwConfig, components: Path, light_redmule: bool) -> Path:
     """What GVSoC's generators make of our target: the file its launcher takes."""
     generator = TARGET / "tdco_soc.py"
-    key = [str(gvsoc.prefix), gvsoc.version, str(components), generator.read_text(), config_json(cfg)]
+    spec = json.dumps(json.loads(config_json(cfg)) | {"light_redmule": light_redmule})
+    key = [str(gvsoc.prefix), gvsoc.version, str(components), generator.read_text(), spec]
 
     def make(directory: Path) -> None:
-        (directory / "hw.json").write_text(config_json(cfg))
+        (directory / "hw.json").write_text(spec)
         for name in (*(f"{m}.in" for m in MEMORIES), "firmware.elf"):
             (directory / name).touch()
         command: list[str | Path] = [
@@ -111,15 +113,16 @@ def _config(gvsoc: Gvsoc, cfg: HwConfig, components: Path) -> Path:
 
 
 class Simulator:
-    """GVSoC with our target for ``cfg``; built on first use. The engine is its cycle model, or that of ``verilog``.
+    """GVSoC with our target for ``cfg``; built on first use. The engine is its cycle model, or that of ``verilog``, or,
+    with ``light_redmule``, GVSoC's light RedMulE, which has other registers.
 
     Raises:
         SimError: if the components do not compile, or GVSoC's generators fail.
     """
 
-    def __init__(self, gvsoc: Gvsoc, cfg: HwConfig, verilog: str | None = None) -> None:
+    def __init__(self, gvsoc: Gvsoc, cfg: HwConfig, verilog: str | None = None, light_redmule: bool = False) -> None:
         self.gvsoc, self.cfg = gvsoc, cfg
-        self.config = _config(gvsoc, cfg, _components(gvsoc, cfg, verilog))
+        self.config = _config(gvsoc, cfg, _components(gvsoc, cfg, verilog), light_redmule)
 
     def run(
         self,

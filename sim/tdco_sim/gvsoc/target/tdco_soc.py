@@ -78,6 +78,27 @@ def event_unit(parent, harts, events):
     return Event_unit(parent, "event_unit", {"nb_core": harts, "properties": properties})
 
 
+class LightRedmuleEngine(st.Component):
+    """GVSoC's own light RedMulE in the place of our engine, with an array and a port as wide."""
+
+    def __init__(self, parent, name, spec):
+        from pulp.light_redmule.light_redmule import LightRedmule
+
+        super().__init__(parent, name)
+        cfg = spec["hw"]
+        light = LightRedmule(
+            self, "redmule", tcdm_bank_width=4, tcdm_bank_number=cfg["cols"] * (cfg["pipe"] + 1) // 2, elem_size=2,
+            ce_height=cfg["cols"], ce_width=cfg["rows"], ce_pipe=cfg["pipe"], queue_depth=1,
+            loc_base=spec["memory_map"]["l1"]["base"],
+        )  # fmt: skip
+        wide = Own(self, "wide", "wide")
+        self.bind(self, "input", light, "input")
+        self.bind(light, "done_irq", self, "event")
+        self.bind(light, "tcdm", wide, "input")
+        self.bind(wide, "memory", self, "memory")
+        self.bind(self, "left", wide, "left")
+
+
 class Core(st.Component):
     """A core in a component of its own: GVSoC shares floating-point units among the cores of one parent."""
 
@@ -97,6 +118,8 @@ class Cluster(st.Component):
         super().__init__(parent, name)
         self.cfg, self.regions, self.events = spec["hw"], spec["memory_map"], spec["events"]
         cfg, harts = self.cfg, self.cfg["cores"] + 1
+        # first: the light RedMulE's library takes functions from the cores'
+        cores = [Core(self, f"pe{i}", i) for i in range(harts)]
         self.caches = icache(self, cfg)
         self.icache_ctrl = Icache_ctrl(self, "icache_ctrl")
         self.units = event_unit(self, harts, self.events)
@@ -105,7 +128,10 @@ class Cluster(st.Component):
             self, "l3_dma", "l3_dma",
             startup_cycles=cfg["l3_startup_cycles"], cycles_per_byte=cfg["l3_cycles_per_byte"],
         )  # fmt: skip
-        self.engine = Own(self, "engine", "engine", l1_base=self.regions["l1"]["base"], l1_bytes=cfg["l1_bytes"])
+        if spec.get("light_redmule"):
+            self.engine = LightRedmuleEngine(self, "engine", spec)
+        else:
+            self.engine = Own(self, "engine", "engine", l1_base=self.regions["l1"]["base"], l1_bytes=cfg["l1_bytes"])
         self.control = Own(
             self, "control", "control",
             **{f"{m}_{key}": self.regions[m][key] for m in ("l1", "l2", "l3") for key in ("base", "size")},
@@ -117,8 +143,8 @@ class Cluster(st.Component):
         self.l3 = Memory(self, "l3", size=cfg["l3_bytes"], stim_file=MEMORY_BEFORE.format("l3"))
         self.outside = Router(self, "cluster_ico", latency=CLUSTER_CYCLES)
         self.loader = ElfLoader(self, "loader", binary=FIRMWARE)
-        for i in range(harts):
-            self.bind_core(Core(self, f"pe{i}", i), i)
+        for i, core in enumerate(cores):
+            self.bind_core(core, i)
         self.bind_masters(harts)
         self.bind_outside()
         self.bind_loader(harts)
