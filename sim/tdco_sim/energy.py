@@ -1,7 +1,7 @@
-"""An estimate of a step's energy from published figures.
+"""An estimate of a step's energy: engine and cores from published figures, memories by assumption.
 
-Not a measurement: the figures are of other chips, technologies (22 and 28 nm) and operating points than one another,
-each at its most efficient voltage, so a chip at 360 MHz takes more. Leakage and sleeping cores are not counted.
+Not a measurement: the published figures are of other chips, technologies (22 and 28 nm) and operating points than one
+another, each at its most efficient voltage, so a chip at 360 MHz takes more. Leakage and sleeping cores are not counted.
 """
 
 from __future__ import annotations
@@ -33,19 +33,21 @@ COSTS: dict[str, Cost] = {
         "RI5CY cluster, 28 nm FD-SOI, near threshold: 193 MOPS/mW, L1 and instruction caches included "
         "(Gautschi et al., arXiv 1608.08376, abstract)",
     ),
-    "l2": Cost(1.4, "byte between L2 and L1", "assumption, the order of Vega's on-chip channel (arXiv 2110.09101)"),
-    "l3": Cost(880.0, "byte between L3 and L2", "assumption, the order of Vega's HyperRAM channel (arXiv 2110.09101)"),
+    "l2_assumed": Cost(
+        1.4, "byte between L2 and L1", "assumption, the order of Vega's on-chip channel (arXiv 2110.09101)"
+    ),
+    "l3_assumed": Cost(880.0, "byte between L3 and L2", "assumption, the order of Vega's HyperRAM (arXiv 2110.09101)"),
 }
 
 
 def estimate(stats: Mapping[str, Any]) -> dict[str, float]:
-    """Microjoule by part and their ``total``, of a run's ``stats`` on platform soc."""
+    """Microjoule by part and their ``total``, of a run's ``stats``; an ``_assumed`` part has no source."""
     moved = stats["dma_bytes"]
     counts = {
         "engine": stats["macs"],
         "cores": stats["instructions"],
-        "l2": moved["l2_l1"] + moved["l1_l2"],
-        "l3": moved["l3_l2"],
+        "l2_assumed": moved["l2_l1"] + moved["l1_l2"],
+        "l3_assumed": moved["l3_l2"],
     }
     parts = {name: counts[name] * COSTS[name].picojoule * 1e-6 for name in COSTS}
     return {**parts, "total": sum(parts.values())}

@@ -149,8 +149,8 @@ def _show(result: dict[str, Any]) -> None:
     losses = result["loss"]
     shown = {**result, "loss": f"{losses[0]:.4f} -> {losses[-1]:.4f}" if losses else "-"}
     if energy := result.get("energy_uj"):
-        parts = ", ".join(f"{name} {value:,.1f}" for name, value in energy.items() if name != "total")
-        shown["energy_uj"] = f"about {energy['total']:,.0f} ({parts}): an estimate from published figures, docs/soc.md"
+        parts = ", ".join(f"{name.replace('_', ' ')} {value:,.1f}" for name, value in energy.items() if name != "total")
+        shown["energy_uj"] = f"about {energy['total']:,.0f} ({parts}): an estimate, docs/soc.md"
     key_values("run", {k: v for k, v in shown.items() if v is not None and v != [] and k != "profile"})
     if profile := result.get("profile"):
         show_profile(profile)
