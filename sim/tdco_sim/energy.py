@@ -1,7 +1,7 @@
 """An estimate of a step's energy: engine and cores from published figures, memories by assumption.
 
 Not a measurement: the published figures are of other chips, technologies (22 and 28 nm) and operating points than one
-another, each at its most efficient voltage, so a chip at 360 MHz takes more. Leakage and sleeping cores are not counted.
+another, each at its most efficient voltage, so a chip at 360 MHz takes more. Leakage and sleeping cores do not count.
 """
 
 from __future__ import annotations
@@ -33,9 +33,7 @@ COSTS: dict[str, Cost] = {
         "RI5CY cluster, 28 nm FD-SOI, near threshold: 193 MOPS/mW, L1 and instruction caches included "
         "(Gautschi et al., arXiv 1608.08376, abstract)",
     ),
-    "l2_assumed": Cost(
-        1.4, "byte between L2 and L1", "assumption, the order of Vega's on-chip channel (arXiv 2110.09101)"
-    ),
+    "l2_assumed": Cost(1.4, "byte between L2 and L1", "assumption, the order of Vega's channel (arXiv 2110.09101)"),
     "l3_assumed": Cost(880.0, "byte between L3 and L2", "assumption, the order of Vega's HyperRAM (arXiv 2110.09101)"),
 }
 
