@@ -28,22 +28,40 @@ HOP_CYCLES = 120
 """From the end of a command to the start of one on another resource that waited for it: event and controller."""
 
 CORE_CYCLES: dict[str, float] = {
-    "tdco_add_f16_f16": 6.0,
-    "tdco_finite_f16": 3.4,
-    "tdco_gelu_f16": 32.0,
-    "tdco_gelu_grad_f16": 46.0,
-    "tdco_im2col_f16": 2.2,
-    "tdco_layer_norm_f16": 31.0,
-    "tdco_layer_norm_grad_f16": 36.0,
-    "tdco_max_pool_f16": 11.5,
-    "tdco_mul_f16_f32": 14.0,
+    "tdco_adamw_f16": 21.9,
+    "tdco_add_f16_f16": 5.2,
+    "tdco_average_pool_f16": 127.5,
+    "tdco_average_pool_grad_f16": 103.8,
+    "tdco_batch_norm_f16": 33.3,
+    "tdco_batch_norm_grad_f16": 28.2,
+    "tdco_batch_norm_param_grad_f16": 14.3,
+    "tdco_depthwise_conv_f16": 328.5,
+    "tdco_depthwise_conv_input_grad_f16": 234.7,
+    "tdco_gelu_f16": 20.7,
+    "tdco_gelu_grad_f16": 22.6,
+    "tdco_im2col_f16": 7.8,
+    "tdco_im2col_grad_f16": 21.2,
+    "tdco_layer_norm_f16": 20.7,
+    "tdco_layer_norm_grad_f16": 28.2,
+    "tdco_layer_norm_param_grad_f16": 19.3,
+    "tdco_max_pool_f16": 4.7,
+    "tdco_max_pool_grad_f16": 194.4,
+    "tdco_momentum_f16": 19.9,
+    "tdco_mul_f16_f16": 13.2,
     "tdco_relu_f16": 4.8,
-    "tdco_sgd_f16": 5.0,
-    "tdco_softmax_f16": 47.0,
-    "tdco_softmax_grad_f16": 30.0,
+    "tdco_relu_grad_f16": 12.7,
+    "tdco_sgd_f16": 4.1,
+    "tdco_softmax_f16": 27.5,
+    "tdco_softmax_grad_f16": 17.1,
 }
-"""Cycles of one core per element of a kernel's largest operand, by symbol, measured in steps on the cluster."""
+"""Cycles of one core per element of a kernel's largest operand, by symbol, as `tdco bench kernels --costs` prints them:
+a call alone on the cluster. Beside engine and DMA, waits for L1 add about a tenth."""
 OTHER_CORE_CYCLES = 8.0
+
+
+def elements(symbol: str, extents: Iterable[int]) -> int:
+    """Of a kernel's largest operand, in the format that its name ends with; ``extents`` in bytes."""
+    return max(extents, default=0) // (4 if symbol.endswith("32") else 2)
 
 
 def core_formula(cfg: HwConfig) -> Predictor:
@@ -75,8 +93,8 @@ class Costs:
         """Of a command among others of its kind. ``after``: it is a job that waits for all before it."""
         if isinstance(op, GemmJob):
             return self.job(op, after) + JOB_COMMAND_CYCLES
-        elements = max(op.extents, default=0) / (4 if "f32" in op.symbol.split("_")[-1] else 2)
-        return CALL_START_CYCLES + ceil(elements * CORE_CYCLES.get(op.symbol, OTHER_CORE_CYCLES) / self.cfg.cores)
+        cycles = elements(op.symbol, op.extents) * CORE_CYCLES.get(op.symbol, OTHER_CORE_CYCLES)
+        return CALL_START_CYCLES + ceil(cycles / self.cfg.cores)
 
     def copies(self, regions: Iterable[Region]) -> int:
         """Of the transfers that move ``regions``."""

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from tdco.cli.bench_soc import bench_samples
+from tdco.cli.bench_soc import bench_costs, bench_samples
+from tdco.cost import CORE_CYCLES
 from tdco.ops import OpDef, all_ops
 from tdco.program import KernelCall
 from tdco_sim.errors import SimError
@@ -58,6 +59,14 @@ def test_the_samples_reach_every_kernel(runner: KernelRunner) -> None:
     measured = {row["kernel"] for row in bench_samples(CFG)}
     assert measured == set(runner.kernels) - INSTEAD_OF_THE_ENGINE
     assert len(measured) > 30
+
+
+def test_the_compiler_counts_with_measured_cycles() -> None:
+    """``tdco bench kernels --costs`` prints the table to put there."""
+    measured = bench_costs(CFG)
+    assert measured.keys() == CORE_CYCLES.keys()
+    for kernel, cycles in measured.items():
+        assert CORE_CYCLES[kernel] == pytest.approx(cycles, rel=0.03), kernel
 
 
 def test_a_kernel_that_works_in_l2_is_stopped(runner: KernelRunner) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from tdco_sim.soc.kernels import KernelRunner
 from tdco_spec import HwConfig, get_config
 
 from .. import zoo
+from ..cost import elements
 from ..domain import Operand, Tile, touched
 from ..ir import DTYPES, Node, TensorType
 from ..ops import OpDef, Sample, all_ops
@@ -26,6 +27,8 @@ from ._engines import contended_library, engine_verilog, fma_array_library, job_
 from .run import hw_of, load_program, step_inputs
 
 _ALIGN_BYTES = 4
+LARGE_ELEMENTS = 1024
+"""Of a sample whose kernel's cycles grow with its elements, not with what a call costs."""
 
 
 class _L1:
@@ -53,8 +56,11 @@ def _values(sample: Sample, rng: np.random.Generator) -> list[np.ndarray | None]
     return values
 
 
-def sample_calls(op: OpDef, sample: Sample) -> tuple[_L1, list[KernelCall]]:
-    """The kernel calls of ``op`` on the whole of ``sample`` as one tile, and the L1 they work on."""
+def sample_calls(op: OpDef, sample: Sample, halvings: int = 0) -> tuple[_L1, list[KernelCall]]:
+    """The kernel calls of ``op`` on the whole of ``sample`` as one tile, and the L1 they work on.
+
+    ``halvings``: the tile is that many times halved along its first parallel loop that is longer than 1.
+    """
     assert op.domain and op.lower
     names = {dtype: name for name, dtype in DTYPES.items()}
     arrays = _values(sample, np.random.default_rng(0))
@@ -64,6 +70,10 @@ def sample_calls(op: OpDef, sample: Sample) -> tuple[_L1, list[KernelCall]]:
     node = Node(op.name, inputs, outputs, sample.attrs)
     domain = op.domain(node, in_types, out_types)
     loops = {loop.name: (0, loop.extent) for loop in domain.loops}
+    for _ in range(halvings):
+        name = next((loop.name for loop in domain.loops if loop.kind == "parallel" and loops[loop.name][1] > 1), None)
+        if name:
+            loops[name] = (0, loops[name][1] // 2)
     arrays += [np.zeros(t.shape, DTYPES[t.dtype]) for t in out_types]
     l1, operands = _L1(), list[Operand | None]()
     for n, (dims, array) in enumerate(zip(domain.operands, arrays, strict=True)):
@@ -82,28 +92,64 @@ def sample_calls(op: OpDef, sample: Sample) -> tuple[_L1, list[KernelCall]]:
     return l1, [command for command in op.lower(node, tile) if isinstance(command, KernelCall)]
 
 
-def _item_bytes(symbol: str) -> int:
-    return 4 if symbol.endswith(("f32", "b32")) else 2
+class _Calls:
+    """Runs kernel calls of samples, one at a time on a cluster whose instruction caches are cold."""
+
+    def __init__(self, cfg: HwConfig) -> None:
+        self._runner = KernelRunner(cfg)
+        self.room_bytes = self._runner.room_bytes
+
+    def close(self) -> None:
+        self._runner.close()
+
+    def run(self, l1: _L1, calls: Sequence[KernelCall]) -> Iterator[tuple[str, int, int]]:
+        """Symbol, elements of its largest operand as the cost model counts them, and cycles of each call."""
+        memory = np.frombuffer(l1.memory, np.uint8)
+        for call in calls:
+            offsets = [l1.buffers[r.buffer][0] + r.offset if r else None for r in call.refs]
+            buffers = [l1.buffers[r.buffer] for r in call.refs if r]
+            cycles = self._runner.run(call.symbol, memory, offsets, buffers, call.ints, call.floats)
+            yield call.symbol, max(1, elements(call.symbol, [size for _, size in buffers])), cycles
 
 
 def bench_samples(cfg: HwConfig) -> Iterator[dict[str, Any]]:
     """Every kernel call of every operator's samples: kernel, elements of its largest operand, cycles on all cores."""
-    runner = KernelRunner(cfg)
+    runner = _Calls(cfg)
     try:
         for op in all_ops().values():
             for sample in op.samples if op.domain else ():
                 l1, calls = sample_calls(op, sample)
-                if len(l1.memory) > runner.room_bytes:
-                    continue
-                memory = np.frombuffer(l1.memory, np.uint8)
-                for call in calls:
-                    offsets = [l1.buffers[r.buffer][0] + r.offset if r else None for r in call.refs]
-                    buffers = [l1.buffers[r.buffer] for r in call.refs if r]
-                    cycles = runner.run(call.symbol, memory, offsets, buffers, call.ints, call.floats)
-                    elements = max(size for _, size in buffers) // _item_bytes(call.symbol)
-                    yield {"kernel": call.symbol, "elements": max(1, elements), "cycles": cycles}
+                if len(l1.memory) <= runner.room_bytes:
+                    for kernel, count, cycles in runner.run(l1, calls):
+                        yield {"kernel": kernel, "elements": count, "cycles": cycles}
     finally:
         runner.close()
+
+
+def bench_costs(cfg: HwConfig) -> dict[str, float]:
+    """Cycles of one core per element by kernel, for ``tdco.cost.CORE_CYCLES``: what the second half of a tile adds.
+
+    The tile is the largest one of an operator's samples that fits L1, of at least ``LARGE_ELEMENTS``.
+    """
+    largest: dict[str, tuple[int, float]] = {}
+    runner = _Calls(cfg)
+    try:
+        for op in all_ops().values():
+            for sample in op.samples if op.domain else ():
+                halvings = 0
+                while len((whole := sample_calls(op, sample, halvings))[0].memory) > runner.room_bytes:
+                    halvings += 1
+                if len(whole[0].memory) < 2 * LARGE_ELEMENTS:
+                    continue
+                half = sample_calls(op, sample, halvings + 1)
+                for (kernel, count, cycles), (_, less, fewer) in zip(
+                    runner.run(*whole), runner.run(*half), strict=True
+                ):
+                    if count >= LARGE_ELEMENTS and count > max(less, largest.get(kernel, (0,))[0]):
+                        largest[kernel] = count, round((cycles - fewer) * cfg.cores / (count - less), 1)
+    finally:
+        runner.close()
+    return {kernel: cost for kernel, (_, cost) in sorted(largest.items())}
 
 
 def bench_step(out: Path) -> dict[str, dict[str, Any]]:
@@ -114,6 +160,12 @@ def bench_step(out: Path) -> dict[str, dict[str, Any]]:
 
 
 def _show_kernels(result: dict[str, Any]) -> None:
+    if costs := result["costs"]:
+        table(
+            "CORE_CYCLES of compiler/tdco/cost.py",
+            ["kernel", "cycles"],
+            [[f'"{k}":', f"{c},"] for k, c in costs.items()],
+        )
     for title, key in (("largest sample of each kernel, cold instruction cache", "results"), ("one step", "step")):
         if rows := result[key]:
             columns = list(rows[0])
@@ -123,8 +175,9 @@ def _show_kernels(result: dict[str, Any]) -> None:
 @click.command()
 @click.option("--hw-config", "-c", "config", default="rm_12x4", show_default=True)
 @click.option("--step", "out", type=click.Path(file_okay=False, path_type=Path), help="Also a step of this program.")
+@click.option("--costs", "with_costs", is_flag=True, help="Also the compiler's table of cycles per element.")
 @json_command(_show_kernels)
-def kernels(config: str, out: Path | None) -> dict[str, Any]:
+def kernels(config: str, out: Path | None, with_costs: bool) -> dict[str, Any]:
     """Cycles per element of every kernel on the cluster: over the operators' samples, and in a compiled step."""
     cfg = get_config(config)
     runs: dict[str, list[tuple[int, int]]] = defaultdict(list)
@@ -133,13 +186,14 @@ def kernels(config: str, out: Path | None) -> dict[str, Any]:
             runs[row["kernel"]].append((row["elements"], row["cycles"]))
     results = []
     for kernel, calls in sorted(runs.items()):
-        elements, cycles = max(calls)
-        results.append({"kernel": kernel, "samples": len(calls), "elements": elements, "cycles": cycles})
-        results[-1]["cycles_per_element"] = round(cycles / elements, 3)
+        count, cycles = max(calls)
+        results.append({"kernel": kernel, "samples": len(calls), "elements": count, "cycles": cycles})
+        results[-1]["cycles_per_element"] = round(cycles / count, 3)
     step = []
     for kernel, values in sorted(bench_step(out).items(), key=lambda item: -item[1]["cycles"]) if out else ():
         step.append({"kernel": kernel, **values, "cycles_per_element": round(values["cycles"] / values["elements"], 3)})
-    return {"ok": bool(results), "config": config, "cores": cfg.cores, "results": results, "step": step}
+    costs = bench_costs(cfg) if with_costs else {}
+    return {"ok": bool(results), "config": config, "cores": cfg.cores, "results": results, "step": step, "costs": costs}
 
 
 def soc_speed(out: Path, engine: str) -> dict[str, Any]:
