@@ -35,13 +35,19 @@ class Domain:
     """Loops (outermost first), one tuple of ``Dim`` per operand (inputs, then outputs; None: absent or untouched).
 
     ``scratch`` gives the L1 bytes a tile of the given loop sizes needs beside its operands. ``dense``: the operands
-    must be row-major in L1; otherwise ``lower`` reads ``Operand.strides`` (a GEMM takes either orientation).
+    must be row-major in L1; otherwise ``lower`` reads ``Operand.strides`` (a GEMM takes either orientation), but of the
+    operands at positions ``rows`` the last dimension stays innermost.
     """
 
     loops: tuple[Loop, ...]
     operands: tuple[tuple[Dim, ...] | None, ...]
     scratch: Callable[[Mapping[str, int]], int] | None = None
     dense: bool = True
+    rows: tuple[int, ...] = ()
+
+    def innermost(self, position: int) -> int:
+        """How many of the last dimensions of an operand may be the innermost one in L1; 0: it is row-major."""
+        return 0 if self.dense else 1 if position in self.rows else 2
 
 
 @dataclass(frozen=True)

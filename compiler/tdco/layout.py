@@ -99,16 +99,16 @@ def _try_views(graph: Graph) -> tuple[dict[str, View], _Fault | None]:
 
 @dataclass(frozen=True)
 class _Users:
-    """Of a value: the view nodes on it, and the nodes that move it through L1 (``dense``: row-major there)."""
+    """Of a value: the view nodes on it, and the nodes that move it through L1, with ``Domain.innermost`` of it."""
 
     views: tuple[Node, ...] = ()
-    nodes: tuple[tuple[Node, bool], ...] = ()
+    nodes: tuple[tuple[Node, int], ...] = ()
     output: bool = False
 
 
 def _users(graph: Graph) -> dict[str, _Users]:
     views: dict[str, list[Node]] = {name: [] for name in graph.values}
-    nodes: dict[str, list[tuple[Node, bool]]] = {name: [] for name in graph.values}
+    nodes: dict[str, list[tuple[Node, int]]] = {name: [] for name in graph.values}
     for node in graph.nodes:
         op = get_op(node.op)
         if op.view:
@@ -117,9 +117,9 @@ def _users(graph: Graph) -> dict[str, _Users]:
         assert op.domain, f"operator {node.op} has neither view nor domain"
         in_types = [graph.type(n) if n else None for n in node.inputs]
         domain = op.domain(node, in_types, [graph.type(n) for n in node.outputs])
-        for name, dims in zip((*node.inputs, *node.outputs), domain.operands, strict=True):
+        for position, (name, dims) in enumerate(zip((*node.inputs, *node.outputs), domain.operands, strict=True)):
             if name and dims is not None:
-                nodes[name].append((node, domain.dense))
+                nodes[name].append((node, domain.innermost(position)))
     return {n: _Users(tuple(views[n]), tuple(nodes[n]), n in graph.outputs) for n in graph.values}
 
 
@@ -145,8 +145,8 @@ def _spread(graph: Graph, root: str, view: View, users: Mapping[str, _Users]) ->
     while pending:
         value = pending.pop(0)
         at, type = views[value], graph.type(value)
-        for node, dense in users[value].nodes:
-            if node.op != "Contiguous" and _scattered(type.shape, at.strides, dense):
+        for node, innermost in users[value].nodes:
+            if node.op != "Contiguous" and _scattered(type.shape, at.strides, innermost):
                 fault = fault or _Fault(value, node)
         if users[value].output and not is_row_major(type.shape, at.strides):
             fault = fault or _Fault(value, None)
@@ -162,11 +162,11 @@ def _spread(graph: Graph, root: str, view: View, users: Mapping[str, _Users]) ->
     return views, fault
 
 
-def _scattered(shape: tuple[int, ...], strides: tuple[int, ...], dense: bool) -> bool:
+def _scattered(shape: tuple[int, ...], strides: tuple[int, ...], innermost: int) -> bool:
     """Whether the DMA could bring the tensor to L1 only in many transfers of single elements."""
-    if moves_in_rows(shape, strides, dense):
+    if moves_in_rows(shape, strides, innermost):
         return False
-    transfers = copies(shape, strides, storage_order(shape, strides, dense), 1)
+    transfers = copies(shape, strides, storage_order(shape, strides, innermost), 1)
     return sum(1 for _ in islice(transfers, GATHER_COPIES + 1)) > GATHER_COPIES
 
 

@@ -53,23 +53,23 @@ def is_row_major(shape: Sequence[int], strides: Sequence[int]) -> bool:
     return all(n == 1 or s == r for n, s, r in zip(shape, strides, row_major(shape), strict=True))
 
 
-def storage_order(shape: Sequence[int], strides: Sequence[int], dense: bool) -> tuple[int, ...]:
+def storage_order(shape: Sequence[int], strides: Sequence[int], innermost: int) -> tuple[int, ...]:
     """The order, outermost first, in which the dimensions of a tensor's tiles lie in L1.
 
-    Row-major if ``dense``; otherwise the order they have in L2, so that the DMA moves whole rows, as long as one of
-    the last two dimensions stays innermost (what a GEMM operand needs).
+    Row-major if ``innermost`` is 0; otherwise the order they have in L2, so that the DMA moves whole rows, as long as
+    one of so many last dimensions stays innermost: of two for an operand of a GEMM.
     """
     natural = tuple(range(len(shape)))
     real = [d for d in natural if shape[d] > 1]
     stored = sorted(real, key=lambda d: -strides[d])
-    if dense or stored == real or stored[-1] < len(shape) - 2:
+    if not innermost or stored == real or stored[-1] < len(shape) - innermost:
         return natural
     return (*(d for d in natural if shape[d] == 1), *stored)
 
 
-def moves_in_rows(shape: Sequence[int], strides: Sequence[int], dense: bool) -> bool:
+def moves_in_rows(shape: Sequence[int], strides: Sequence[int], innermost: int) -> bool:
     """Whether the DMA can move the tensor row by row: the dimension innermost in L1 has unit stride in L2."""
-    order = [d for d in storage_order(shape, strides, dense) if shape[d] > 1]
+    order = [d for d in storage_order(shape, strides, innermost) if shape[d] > 1]
     return not order or strides[order[-1]] == 1
 
 

@@ -36,7 +36,7 @@ class Tiling:
 class Access:
     """How a node touches one tensor: its type, its view in L2, and the order of a tile's dimensions in L1.
 
-    ``whole``: its storage is small enough to be held in L1 as one block. ``dense``: a tile must be row-major in L1.
+    ``whole``: its storage is small enough to be held in L1 as one block. ``innermost``: as ``Domain.innermost``.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Access:
     order: tuple[int, ...]
     dims: tuple[Dim, ...]
     whole: bool = False
-    dense: bool = True
+    innermost: int = 0
 
     def box(self, loops: Mapping[str, tuple[int, int]]) -> Box:
         """The part that a tile touches."""
@@ -60,8 +60,9 @@ class Access:
         if not self.whole:
             return False
         strides = self.view.strides
-        if not self.dense:  # a matrix needs one contiguous dimension
-            return any(n == 1 or s == 1 for n, s in zip(shape[-2:], strides[-2:], strict=True))
+        if self.innermost:  # a matrix needs one contiguous dimension
+            last = slice(-self.innermost, None)
+            return any(n == 1 or s == 1 for n, s in zip(shape[last], strides[last], strict=True))
         own = tile_strides(shape, self.order)
         return all(n == 1 or s == t for n, s, t in zip(shape, strides, own, strict=True))
 
@@ -79,7 +80,7 @@ class Access:
 
     def operand(self, ref: Ref, start: tuple[int, ...], shape: tuple[int, ...], in_place: bool = False) -> Operand:
         """The tile as lowering sees it: dense at ``ref``, or with the view's strides where it lies ``in_place``."""
-        strides = self.view.strides if in_place and not self.dense else tile_strides(shape, self.order)
+        strides = self.view.strides if in_place and self.innermost else tile_strides(shape, self.order)
         return Operand(ref, start, shape, strides, self.type.shape, self.type.dtype)
 
 
@@ -115,16 +116,17 @@ def describe(graph: Graph, layout: Layout, node: Node, whole_bytes: int = 0, rea
     in_types = [graph.type(n) if n else None for n in node.inputs]
     domain = op.domain(node, in_types, [graph.type(n) for n in node.outputs])
 
-    def access(name: str, dims: tuple[Dim, ...] | None, output: bool) -> Access | None:
+    def access(position: int, name: str, dims: tuple[Dim, ...] | None) -> Access | None:
         if not name or dims is None:
             return None
         type, view = graph.type(name), layout.views[name]
+        output, innermost = position >= len(node.inputs), domain.innermost(position)
         whole = graph.type(view.storage).bytes <= whole_bytes and (not output or view.storage in read)
-        order = storage_order(type.shape, view.strides, domain.dense)
-        return Access(name, type, view, order, dims, whole, domain.dense)
+        order = storage_order(type.shape, view.strides, innermost)
+        return Access(name, type, view, order, dims, whole, innermost)
 
-    names = (*((n, False) for n in node.inputs), *((n, True) for n in node.outputs))
-    found = [access(n, d, output) for (n, output), d in zip(names, domain.operands, strict=True)]
+    names = zip((*node.inputs, *node.outputs), domain.operands, strict=True)
+    found = [access(position, name, dims) for position, (name, dims) in enumerate(names)]
     return Work(node, domain, tuple(found[: len(node.inputs)]), tuple(found[len(node.inputs) :]))
 
 

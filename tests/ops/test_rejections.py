@@ -19,7 +19,7 @@ CASES: list[tuple[str, list[Any], dict[str, Any], str]] = [
     ("MatMul", [TensorType((2, 3), "f32"), (3, 4)], {}, "the engine multiplies f16 only"),
     ("Gemm", [(3,), (3, 4), (4,)], {}, "at least two dimensions"),
     ("Gemm", [(2, 3), (4, 4), (4,)], {}, "W must be"),
-    ("Gemm", [(2, 3), (3, 4), (1, 4)], {}, "the bias must be"),
+    ("Gemm", [(2, 3), (3, 4), (1, 4)], {}, "Y must be"),
     ("Gemm", [(2, 3), (3, 4), None], {}, "needs 3 input"),
     ("Conv", [(1, 8, 3), (3, 3, 3, 4)], CONV, "2-D convolutions"),
     (

@@ -186,7 +186,11 @@ def test_bits_do_not_depend_on_tiles_cores_or_layout(op: OpDef, sample: Sample) 
     assert_same_bits(untiled, run_node(node, inputs, types, out_types, cores=1), "1 core")
     for _ in range(4):
         sizes = random_sizes(domain, rng)
-        layouts = [] if domain.dense else [random_layout(t, rng) for t in (*types, *out_types)]
+        layouts = (
+            []
+            if domain.dense
+            else [random_layout(t, domain.innermost(n), rng) for n, t in enumerate((*types, *out_types))]
+        )
         tiled = run_node(node, inputs, types, out_types, sizes, cores=int(rng.integers(1, 9)), layouts=layouts)
         assert_same_bits(untiled, tiled, f"tiles {sizes}, layouts {layouts}")
 
@@ -212,14 +216,14 @@ def random_sizes(domain: Domain, rng: np.random.Generator, most_tiles: int = 60)
             return sizes
 
 
-def random_layout(type: TensorType | None, rng: np.random.Generator) -> Layout | None:
-    """A storage order that keeps one of the last two dimensions innermost, as a GEMM needs, perhaps with gaps."""
+def random_layout(type: TensorType | None, innermost: int, rng: np.random.Generator) -> Layout | None:
+    """A storage order that keeps one of the last ``innermost`` dimensions innermost, perhaps with gaps."""
     if type is None:
         return None
     rank = len(type.shape)
     while True:
         order = tuple(int(d) for d in rng.permutation(rank))
-        if not order or order[-1] >= rank - 2:
+        if not order or order[-1] >= rank - innermost:
             return Layout(order, int(rng.integers(0, 2)))
 
 

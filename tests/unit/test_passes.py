@@ -14,6 +14,7 @@ from tdco.passes import (
     fuse_bias,
     fuse_relu,
     fuse_scale,
+    fuse_sum,
     merge_slices,
     sink_transposes,
     store_as_read,
@@ -92,6 +93,46 @@ def test_a_residual_is_no_bias() -> None:
     x, w = b.input("x", TensorType((4, 4))), b.constant("w", RNG.normal(size=(4, 4)))
     b.outputs = [b.add1("Add", [b.add1("MatMul", [x, w]), x])]
     assert count(same(b.graph(), fuse_bias)) == {"MatMul": 1, "Add": 1}
+
+
+def test_sums_of_products_are_one_chain() -> None:
+    b = Builder()
+    x, y = b.input("x", TensorType((2, 4, 3))), b.input("y", TensorType((2, 4, 5)))
+    first, second = (b.add1("MatMul", [x, b.constant(f"w{i}", RNG.normal(size=(3, 5)))]) for i in range(2))
+    residual = b.add1("Softmax", [y])
+    third = b.add1("MatMul", [x, b.constant("w2", RNG.normal(size=(3, 5)))])
+    b.outputs = [b.add1("Relu", [b.add1("Add", [third, b.add1("Add", [first, second])])], name="z")]
+    b.outputs += [b.add1("Add", [residual, b.add1("MatMul", [y, b.constant("w3", RNG.normal(size=(5, 5)))])], name="r")]
+    after = same(b.graph(), lambda graph: fuse_relu(fuse_sum(graph)))
+    assert count(after) == {"MatMul": 1, "Gemm": 3, "Softmax": 1}
+    assert sum(n.attrs.get("relu", 0) for n in after.nodes) == 1
+
+
+def test_a_residual_goes_to_the_beginning_of_a_sum() -> None:
+    """Behind a bias, and behind the product of an adapter: the bias is added to the residual by the engine too."""
+    b = Builder()
+    y, x = b.input("y", TensorType((4, 5))), b.input("x", TensorType((4, 3)))
+    w, v, bias = (b.constant(n, RNG.normal(size=s)) for n, s in (("w", (3, 5)), ("v", (3, 5)), ("bias", (5,))))
+    base = b.add1("Gemm", [x, w, bias])
+    adapted = b.add1("Add", [base, b.add1("MatMul", [x, v])])
+    b.outputs = [b.add1("Add", [y, adapted], name="z")]
+    after = same(b.graph(), fuse_sum)
+    assert [n.op for n in after.nodes] == ["AddBias", "Gemm", "Gemm"]
+    assert after.nodes[0].inputs[0] == y and after.nodes[-1].outputs == ("z",)
+
+
+def test_sums_that_the_engine_cannot_start_from_stay() -> None:
+    b = Builder()
+    x, w = b.input("x", TensorType((4, 4))), b.constant("w", RNG.normal(size=(4, 4)))
+    batch = b.input("batch", TensorType((2, 4, 4)))
+    read, early = b.add1("MatMul", [x, w], name="read"), b.add1("MatMul", [w, x])
+    sums = [
+        b.add1("Add", [x, read]),  # somebody else reads the product
+        b.add1("Add", [early, b.add1("Softmax", [x])]),  # the product comes first
+        b.add1("Add", [b.add1("MatMul", [x, w]), b.input("row", TensorType((4,)))]),  # is broadcast
+    ]
+    b.outputs = [*sums, b.add1("Add", [batch, b.add1("MatMul", [batch, batch])]), read]
+    assert count(same(b.graph(), fuse_sum)) == {"MatMul": 4, "Softmax": 1, "Add": 4}
 
 
 def test_a_relu_goes_into_its_product() -> None:

@@ -49,7 +49,10 @@ def graphs(draw: st.DrawFn) -> Graph:
         if kind == "product":
             others = [v for v in values if b.type(v).shape[0] == columns]
             if others:
-                values.append(b.add1("MatMul", [x, draw(st.sampled_from(others))]))
+                w = draw(st.sampled_from(others))
+                starts = [v for v in values if b.type(v).shape == (rows, b.type(w).shape[1])]
+                start = draw(st.sampled_from(["", *starts]))
+                values.append(b.add1("Gemm", [x, w, start]) if start else b.add1("MatMul", [x, w]))
         elif kind == "mix":
             same = [v for v in values if b.type(v).shape == (rows, columns)]
             values.append(b.add1("ToyMix", [x, draw(st.sampled_from(same))]))
@@ -104,6 +107,27 @@ def test_any_allowed_order_computes_what_eval_says(graph: Graph, l1_bytes: int, 
         run_out_of_order(device, 3 * seed + attempt)
         for name, array in want.items():
             np.testing.assert_array_equal(device.tensor(name), array, err_msg=name)
+
+
+@pytest.mark.parametrize("y_turned", [False, True])
+@pytest.mark.parametrize("z_turned", [False, True])
+def test_a_sum_starts_from_any_view(y_turned: bool, z_turned: bool) -> None:
+    """Y and Z have to lie alike in L1, though one may be stored transposed."""
+    b = Builder(name="start")
+    x, w = b.input("x", TensorType((20, 7))), b.input("w", TensorType((7, 40)))
+    y = b.input("y", TensorType((40, 20) if y_turned else (20, 40)))
+    if y_turned:
+        y = b.add1("Transpose", [y], {"perm": (1, 0)})
+    z = b.add1("Gemm", [x, w, y], {}, "z")
+    if z_turned:  # a reshape of a transposed tensor: the root is written through strides
+        z = b.add1("Reshape", [b.add1("Transpose", [z], {"perm": (1, 0)})], {"shape": (8, 100)})
+    b.outputs = [b.add1("ToyMix", [z, z])]
+    compiled = compile_graph(verify(b.graph()), small(CFG, 8192))
+    values = integer_values(b.graph(), np.random.default_rng(0))
+    device = Device(compiled, values)
+    run_out_of_order(device, 0)
+    for name, array in expected(b.graph(), values).items():
+        np.testing.assert_array_equal(device.tensor(name), array)
 
 
 @PROPERTY

@@ -1,4 +1,7 @@
-"""Gemm: Z[...,M,N] = X[...,M,K] . W[K,N] + bias[N], rectified on request, with any number of leading dimensions."""
+"""Gemm: Z[...,M,N] = X[...,M,K] . W[K,N] + Y, rectified on request, with any number of leading dimensions.
+
+Y is a bias, [N], or a tensor of the shape of Z.
+"""
 
 from __future__ import annotations
 
@@ -19,21 +22,22 @@ from .relu import rectified, unrectified
 
 
 def infer(types: Sequence[Any], attrs: Attrs) -> tuple[TensorType, ...]:
-    require_inputs(types, "X", "W", "bias")
-    x, w, bias = types
-    require_f16(types, ("X", "W", "the bias"))
+    require_inputs(types, "X", "W", "Y")
+    x, w, y = types
+    require_f16(types, ("X", "W", "Y"))
     if len(x.shape) < 2:
         raise TdcoError(f"X is {x}, but it needs at least two dimensions", hint="reshape a vector first")
     if len(w.shape) != 2 or x.shape[-1] != w.shape[0]:
         raise TdcoError(f"W must be [K,N] with K = {x.shape[-1]} as in X {x}, but it is {w}")
-    if bias.shape != (w.shape[1],):
-        raise TdcoError(f"the bias must be [{w.shape[1]}] as the columns of W {w}, but it is {bias}")
-    return (TensorType((*x.shape[:-1], w.shape[1])),)
+    z = TensorType((*x.shape[:-1], w.shape[1]))
+    if y.shape not in (w.shape[1:], z.shape):
+        raise TdcoError(f"Y must be [{w.shape[1]}] as the columns of W {w}, or like the result {z}, but it is {y}")
+    return (z,)
 
 
 def evaluate(inputs: Sequence[Any], attrs: Attrs) -> tuple[np.ndarray, ...]:
-    x, w, bias = inputs
-    return (rectified(np.matmul(x, w) + bias, attrs),)
+    x, w, y = inputs
+    return (rectified(np.matmul(x, w) + y, attrs),)
 
 
 def grad(b: Builder, node: Node, dys: Sequence[str | None], wanted: Sequence[bool]) -> Sequence[str | None]:
@@ -42,6 +46,8 @@ def grad(b: Builder, node: Node, dys: Sequence[str | None], wanted: Sequence[boo
         return (None, None, None)
     dy = unrectified(b, node, dy)
     dx, dw = product_grads(b, node, dy, wanted)
+    if b.type(node.inputs[2]).shape == b.type(dy).shape:
+        return dx, dw, dy
     dbias = None
     if wanted[2]:  # a long sum of an activation's size: fp32
         attrs = {"axes": (0,), "keepdims": 0, "dtype": "f32"}
@@ -52,14 +58,16 @@ def grad(b: Builder, node: Node, dys: Sequence[str | None], wanted: Sequence[boo
 def domain(node: Node, inputs: Sequence[Any], outputs: Sequence[TensorType]) -> Domain:
     product = product_domain(inputs[0], inputs[1], outputs[0])
     x, w, z = product.operands
-    return replace(product, operands=(x, w, (Dim("n"),), z))
+    if len(inputs[2].shape) == 1:
+        return replace(product, operands=(x, w, (Dim("n"),), z))
+    return replace(product, operands=(x, w, z, z), rows=(2, 3))
 
 
 def lower(node: Node, tile: Tile) -> Sequence[GemmJob | KernelCall]:
-    x, w, bias = tile.inputs
+    x, w, y = tile.inputs
     (z,) = tile.outputs
-    assert x and w and bias and z
-    return product_jobs(x, w, z, bias, tile.first, rectifies(node, tile))
+    assert x and w and y and z
+    return product_jobs(x, w, z, y, tile.first, rectifies(node, tile))
 
 
 OPS = (
@@ -78,6 +86,9 @@ OPS = (
             Sample((TensorType((1, 12)), TensorType((12, 10)), TensorType((10,)))),
             Sample((TensorType((3, 5, 8)), TensorType((8, 1)), TensorType((1,)))),
             Sample((TensorType((2, 9, 70)), TensorType((70, 10)), TensorType((10,))), {"relu": 1}),
+            Sample((TensorType((2, 9, 20)), TensorType((20, 10)), TensorType((2, 9, 10)))),
+            Sample((TensorType((7, 5)), TensorType((5, 1)), TensorType((7, 1))), {"relu": 1}),
+            Sample((TensorType((3, 1, 4)), TensorType((4, 6)), TensorType((3, 1, 6)))),
         ),
     ),
 )

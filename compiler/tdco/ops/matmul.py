@@ -114,51 +114,53 @@ def line(rows: int, cols: int, strides: tuple[int, ...]) -> tuple[int, bool] | N
 
 
 def product_jobs(
-    x: Operand, w: Operand, z: Operand, bias: Operand | None, first: bool, relu: bool = False
+    x: Operand, w: Operand, z: Operand, start: Operand | None, first: bool, relu: bool = False
 ) -> list[GemmJob]:
-    """Jobs that compute the tile Z = X.W + bias (``first``) or Z += X.W: one per entry of the leading dimensions. The
-    last ones of a sum rectify it where ``relu``.
+    """Jobs that compute the tile Z = X.W + start (``first``) or Z += X.W: one per entry of the leading dimensions. The
+    last ones of a sum rectify it where ``relu``. ``start`` is a bias, [N], or has the shape of Z and lies like it.
 
     Innermost leading dimensions along which W stays, and X and Z simply go on, become more rows of the same job.
 
     Raises:
-        TdcoError: an operand is contiguous along neither of its matrix dimensions.
+        TdcoError: an operand is contiguous along neither of its matrix dimensions, or the start along another than Z.
     """
     (m, k), n = x.shape[-2:], z.shape[-1]
-    (xm, xk), (wk, wn), (zm, zn) = x.strides[-2:], w.strides[-2:], z.strides[-2:]
     lead = len(z.shape) - 2
-    steps = [operand.strides[:-2] or (0,) * lead for operand in (x, w, z)]  # 0: W (or X) has no such dimension
+    y = start if first else z
+    vector = y is not None and len(y.shape) == 1
+    y_strides = (0,) * (lead + 2) if y is None else (0,) * (lead + 1) + y.strides if vector else y.strides
+    every = (x.strides, w.strides, z.strides, y_strides)
+    (xm, xk), (wk, wn), (zm, zn), (ym, yn) = (strides[-2:] for strides in every)
+    steps = [strides[:-2] or (0,) * lead for strides in every]  # 0: W (or X, or Y) has no such dimension
     batch = [dim for dim in zip(z.shape[:lead], *steps, strict=True) if dim[0] > 1]
     while batch:
-        extent, xb, wb, zb = batch[-1]
-        rows = (xb, zb) if m == 1 else (xm, zm)
-        goes_on = wb == 0 and (xb, zb) == (m * rows[0], m * rows[1])
+        extent, xb, wb, zb, yb = batch[-1]
+        rows = (xb, zb, yb) if m == 1 else (xm, zm, ym)
+        goes_on = wb == 0 and (xb, zb, yb) == (m * rows[0], m * rows[1], m * rows[2])
         if not (goes_on and line(m * extent, k, (rows[0], xk)) and line(m * extent, n, (rows[1], zn))):
             break
-        m, (xm, zm) = m * extent, rows
+        m, (xm, zm, ym) = m * extent, rows
         batch.pop()
 
     x_line, trans_x = _require_line("X", x.ref, m, k, (xm, xk))
     w_line, trans_w = _require_line("W", w.ref, k, n, (wk, wn))
     z_line, trans_z = _require_line("Z", z.ref, m, n, (zm, zn))
+    y_line, trans_y = yn if trans_z else 0, trans_z
+    if y is not None and not vector:
+        y_line, trans_y = _require_line("Y", y.ref, m, n, (ym, yn))
+    if trans_y != trans_z:
+        raise TdcoError("Y and Z are not stored in the same order", f"L1 buffers of {z.ref.buffer}")
     jobs = []
     for entry in itertools.product(*(range(dim[0]) for dim in batch)):
-        x_at, w_at, z_at = (sum(i * dim[o] for i, dim in zip(entry, batch, strict=True)) for o in (1, 2, 3))
-        z_ref = at(z.ref, z_at)
-        if not first:
-            y, y_line = z_ref, z_line
-        elif bias is not None:
-            y, y_line = bias.ref, bias.strides[0] if trans_z else 0
-        else:
-            y, y_line = None, 0
+        x_at, w_at, z_at, y_at = (sum(i * dim[o] for i, dim in zip(entry, batch, strict=True)) for o in (1, 2, 3, 4))
         job = GemmJob(
             m=m,
             n=n,
             k=k,
             x=at(x.ref, x_at),
             w=at(w.ref, w_at),
-            z=z_ref,
-            y=y,
+            z=at(z.ref, z_at),
+            y=at(y.ref, y_at) if y else None,
             x_stride=ELEMENT_BYTES * x_line,
             w_stride=ELEMENT_BYTES * w_line,
             z_stride=ELEMENT_BYTES * z_line,
@@ -166,7 +168,7 @@ def product_jobs(
             trans_x=trans_x,
             trans_w=trans_w,
             trans_z=trans_z,
-            y_column=first and bias is not None and trans_z,
+            y_column=vector and trans_z,
             relu=relu,
         )
         jobs.append(job)

@@ -9,6 +9,7 @@ from .fold_constants import fold_constants
 from .fuse_bias import fuse_bias
 from .fuse_relu import fuse_relu
 from .fuse_scale import fuse_scale
+from .fuse_sum import fuse_sum
 from .merge_slices import merge_slices
 from .sink_transposes import sink_transposes
 from .store_as_read import store_as_read
@@ -20,6 +21,7 @@ __all__ = [
     "fuse_bias",
     "fuse_relu",
     "fuse_scale",
+    "fuse_sum",
     "merge_slices",
     "sink_transposes",
     "store_as_read",
