@@ -46,5 +46,6 @@ def test_runs_report_the_same_on_soc_and_gvsoc(installed: gvsoc.Gvsoc, tmp_path:
     equal |= {"l1_peak_bytes", "l2_peak_bytes"}
     assert {key: soc[key] for key in equal} == {key: other[key] for key in equal}
     assert {key for key in soc if other[key] is None} <= {"instructions", "energy_uj"}
-    for part, cycles in other["busy"].items():
-        assert cycles == pytest.approx(soc["busy"][part], rel=0.25)
+    assert other["busy"]["engine"] == pytest.approx(soc["busy"]["engine"], rel=0.05)
+    for part in ("cores", "dma"):  # on soc the engine goes before them (docs/fidelity.md)
+        assert 0.6 * soc["busy"][part] < other["busy"][part] < 1.05 * soc["busy"][part]
