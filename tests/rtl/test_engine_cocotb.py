@@ -17,10 +17,10 @@ from rich.console import Console
 from rich.table import Table
 from tdco_sim.build import cached
 from tdco_sim.verilator import MAKE_VARIABLES
+from tdco_sim.waves import vcd_to_fst
 from tdco_spec import JOB_FLAGS, HwConfig, get_config
 
 from .cycles import OVER_CORE
-from .waves import vcd_to_fst
 
 REPOSITORY = Path(__file__).parents[2]
 WAVES = os.environ.get("WAVES") == "1"

@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pylibfst
-
-from .waves import vcd_to_fst
+from tdco_sim.waves import vcd_to_fst
 
 VCD = """$version by hand $end
 $timescale 1ps $end

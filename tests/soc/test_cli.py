@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from tdco.cli import main
+from tdco_sim.soc.elf import read_elf
+from tdco_sim.soc.lines import source_line
+
+from .test_soc import check_trace
 
 MODEL = f"{Path(__file__).parents[1] / 'flow' / 'models.py'}:mlp"
 
@@ -65,6 +70,26 @@ def test_gdb_reads_the_firmware(compiled: tuple[Path, dict[str, Any]]) -> None:
     assert "n_commands" in text
 
 
+@pytest.mark.skipif(not shutil.which("readelf"), reason="binutils are not installed")
+def test_binutils_read_the_firmware(compiled: tuple[Path, dict[str, Any]]) -> None:
+    path = compiled[0] / "firmware.elf"
+    command = ["readelf", "-W", "-h", "-l", "-s", path]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    for part in (r"Machine:\s+RISC-V", r"LOAD .* R E ", r"FUNC +GLOBAL .* tdco_run$", r"OBJECT +GLOBAL .* tdco_prog$"):
+        assert re.search(part, text, re.MULTILINE), part
+
+
+@pytest.mark.skipif(not shutil.which("addr2line"), reason="binutils are not installed")
+def test_source_lines_are_those_of_addr2line(compiled: tuple[Path, dict[str, Any]]) -> None:
+    elf = read_elf(compiled[0] / "firmware.elf")
+    functions = [s for s in elf.symbols if s.is_function and s.bytes]
+    pcs = [s.addr + s.bytes * part // 10 & ~1 for s in functions[:: len(functions) // 12] for part in (0, 3, 6, 9)]
+    command = ["addr2line", "-e", str(elf.path), *map(hex, pcs)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    want = [Path(line.split(" (")[0]).name for line in said]
+    assert [source_line(elf.path, pc) for pc in pcs] == ["" if line.startswith("??") else line for line in want]
+
+
 @pytest.mark.skipif(not importlib.util.find_spec("elftools"), reason="pyelftools is not installed")
 def test_elftools_reads_the_firmware(compiled: tuple[Path, dict[str, Any]]) -> None:
     from elftools.elf.elffile import ELFFile
@@ -99,6 +124,28 @@ def test_run_uses_the_firmware_and_reports(compiled: tuple[Path, dict[str, Any]]
     parts = ("engine", "cores", "l2_assumed", "l3_assumed")
     assert energy["total"] == pytest.approx(sum(energy[part] for part in parts))
     assert energy["engine"] == pytest.approx(made["macs"] * 2 / 755e9 * 1e6)
+
+
+def test_rtl_runs_every_job_of_the_schedule(compiled: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    out, made = compiled
+    trace = tmp_path / "t.json"
+    ran = {
+        engine: invoke("run", str(out), "--platform", "soc", "--engine", engine, "--trace", str(trace))
+        for engine in ("golden", "model", "rtl")
+    }
+    for engine, result in ran.items():
+        assert result["mismatches"] == 0 and result["words_compared"] > 0
+        jobs, macs = (made["gemm_jobs"], made["macs"]) if engine == "rtl" else (0, 0)
+        assert (result["rtl_jobs"], result["rtl_macs"]) == (jobs, macs)
+    assert ran["model"]["cycles"] == ran["rtl"]["cycles"] >= ran["golden"]["cycles"]
+    assert ran["golden"]["engine_timing"].startswith("ideal")
+    slices, tracks = check_trace(trace)
+    assert sum(tracks[e["tid"]] == "engine" for e in slices) == made["gemm_jobs"]
+
+
+def test_waves_are_of_the_rtl(compiled: tuple[Path, dict[str, Any]]) -> None:
+    for more in ([], ["--platform", "soc", "--engine", "model"]):
+        assert invoke("run", str(compiled[0]), "--waves", "w.fst", *more, code=1)["error"]["where"] == "--waves"
 
 
 def test_a_stale_firmware_never_runs(compiled: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:

@@ -39,12 +39,15 @@ def _kept(cfg: HwConfig, emit: Callable[[HwConfig], str]) -> str:
     return (cached("verilog", [*key, *(s.read_text() for s in sources)], make) / "out.v").read_text()
 
 
-def engine_library(engine: str, cfg: HwConfig) -> Path:
-    """The shared library of ``engine`` ("golden", "model" or "rtl") for ``cfg``, built on first use and cached."""
+def engine_library(engine: str, cfg: HwConfig, waves: bool = False) -> Path:
+    """The shared library of ``engine`` ("golden", "model" or "rtl") for ``cfg``, built on first use and cached.
+
+    With ``waves``, the RTL writes them as VCD into the file that TDCO_WAVES names.
+    """
     if engine != "rtl":
         return {"golden": golden, "model": model}[engine].build(cfg)
     with console.status(f"building the RTL of {cfg.name} (cached after the first time)"):
-        return rtl.build(engine_verilog(cfg), cfg)
+        return rtl.build(engine_verilog(cfg), cfg, waves)
 
 
 def job_predictor(cfg: HwConfig) -> Predictor:

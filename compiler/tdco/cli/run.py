@@ -15,6 +15,7 @@ from tdco_sim.energy import estimate
 from tdco_sim.gvsoc.run import run as run_gvsoc
 from tdco_sim.result import RunResult
 from tdco_sim.soc import run as soc
+from tdco_sim.waves import recorded
 from tdco_spec import HwConfig
 
 from .. import data
@@ -28,6 +29,11 @@ from ._engines import engine_library, engine_verilog, tcdm_verilog
 from ._profile import show_profile
 
 Document = dict[str, Any]
+ENGINE_TIMING = {
+    "golden": "ideal: the array's own cycles, no waits for L1; --engine model or rtl has them",
+    "model": "cycle model",
+    "rtl": "RTL",
+}
 
 
 def load_program(out: Path) -> Document:
@@ -50,16 +56,20 @@ def hw_of(document: Document) -> HwConfig:
     return HwConfig(**document["hw"])
 
 
-def run_steps(out: Path, engine: str, inputs: dict[str, np.ndarray], title: str = "running") -> tuple[RunResult, float]:
+def run_steps(
+    out: Path, engine: str, inputs: dict[str, np.ndarray], title: str = "running", waves: Path | None = None
+) -> tuple[RunResult, float]:
     """Runs one step per entry of ``inputs`` [steps, ...] on the host, checked against golden job by job.
+
+    ``waves``: a file for the signals of the RTL.
 
     Returns the result and the seconds it took.
     """
     cfg = hw_of(load_program(out))
-    library = engine_library(engine, cfg)
+    library = engine_library(engine, cfg, waves is not None)
     check = engine_library("golden", cfg) if engine != "golden" else None
     start = time.perf_counter()
-    with progress(title) as on_progress:
+    with recorded(waves), progress(title) as on_progress:
         result = host.run(out, library, check=check, inputs=inputs, on_progress=on_progress)
     return result, time.perf_counter() - start
 
@@ -172,6 +182,9 @@ def _show(result: dict[str, Any]) -> None:
 )
 @click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), help="soc: a trace to open in Perfetto.")
 @click.option("--profile", is_flag=True, help="soc, gvsoc: cycles by kernel, graph node and critical path.")
+@click.option(
+    "--waves", type=click.Path(dir_okay=False, path_type=Path), help="rtl: the engine's signals, FST (or NAME.vcd)."
+)
 @click.option("--max-cycles", type=click.IntRange(min=1), help="soc, gvsoc: stops a step that takes longer.")
 @json_command(_show)
 def run(
@@ -185,6 +198,7 @@ def run(
     trace: Path | None,
     profile: bool,
     max_cycles: int | None,
+    waves: Path | None,
 ) -> dict[str, Any]:
     """Runs the program in OUT and compares it: with golden bit for bit, its update with torch fp32 in value."""
     installed = gvsoc.find() if platform == "gvsoc" else None
@@ -192,15 +206,17 @@ def run(
     for option, given in (("--trace", trace), ("--profile", profile), ("--max-cycles", max_cycles)):
         if given and (platform == "host" or (platform == "gvsoc" and trace)):
             raise TdcoError(f"is not for platform {platform}", option, "add --platform soc")
+    if waves and (engine != "rtl" or platform == "gvsoc"):
+        raise TdcoError("is for the RTL on platform host or soc", "--waves", "add --engine rtl")
     inputs = step_inputs(document, source, steps, rotate, seed)
     console.print(f"{platform}, engine {engine}: {steps} step(s) of {document['name']} {document['strategy']}")
     options = {"with_profile": profile, **({"limit_cycles": max_cycles} if max_cycles else {})}
     if platform == "soc":
-        result, seconds = run_soc_steps(out, engine, inputs, trace=trace, **options)
+        result, seconds = run_soc_steps(out, engine, inputs, trace=trace, waves=waves, **options)
     elif installed:
         result, seconds = run_gvsoc_steps(out, engine, installed, inputs, **options)
     else:
-        result, seconds = run_steps(out, engine, inputs)
+        result, seconds = run_steps(out, engine, inputs, waves=waves)
     return summary(document, out, engine, result, inputs, seconds)
 
 
@@ -234,7 +250,8 @@ def summary(
     if "step_cycles" in stats:  # a platform with timing
         cycles = sum(stats["step_cycles"])
         rate = document["hw"]["clock_hz"] * steps / cycles
-        timing = {"cycles": cycles, "flop_per_cycle": flop / cycles, "updates_per_second": rate}
+        timing: dict[str, Any] = {"cycles": cycles, "engine_timing": ENGINE_TIMING[engine]}
+        timing |= {"flop_per_cycle": flop / cycles, "updates_per_second": rate}
         more = {key: stats.get(key) for key in ("busy", "instructions", "firmware_sha256")}
         more |= {key: stats[key] for key in ("profile", "gvsoc_version") if key in stats}
         counted = "instructions" in stats  # GVSoC counts none

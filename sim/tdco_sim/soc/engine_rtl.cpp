@@ -3,18 +3,32 @@
 #include "engine_device.hpp"
 #include "port.hpp"
 #include "verilated.h"
+#if VM_TRACE
+#include <cstdlib>
+
+#include "verilated_vcd_c.h"
+#endif
 
 namespace soc {
 namespace {
 
 struct RtlEngine final : EngineDevice {
     VerilatedContext context;
-    Vredmule circuit{&context}, *const top = &circuit;
+    Vredmule circuit{traced(&context)}, *const top = &circuit;
+    const uint64_t &now;
     uint32_t idle_cycles = 0;
     EngineStats last{};
+#if VM_TRACE
+    VerilatedVcdC trace;
+    uint64_t next_time = 0; // half cycles; time stands still for registers that are read between cycles
+#endif
 
-    RtlEngine()
+    explicit RtlEngine(const uint64_t &clock) : now(clock)
     {
+#if VM_TRACE
+        top->trace(&trace, 99);
+        trace.open(std::getenv("TDCO_WAVES") ? std::getenv("TDCO_WAVES") : "engine.vcd");
+#endif
         top->rst = 1;
         PORT(cfg, req) = 0;
         PORT(tcdm, gnt) = 0;
@@ -23,14 +37,36 @@ struct RtlEngine final : EngineDevice {
             top->rst = i < 1;
         }
     }
-    ~RtlEngine() override { top->final(); }
+    ~RtlEngine() override
+    {
+#if VM_TRACE
+        trace.close();
+#endif
+        top->final();
+    }
+
+    static VerilatedContext *traced(VerilatedContext *context)
+    {
+        context->traceEverOn(VM_TRACE);
+        return context;
+    }
 
     void tick()
     {
-        top->clk = 0;
+        eval(0);
+        eval(1);
+    }
+
+    void eval(uint8_t clk)
+    {
+        top->clk = clk;
         top->eval();
-        top->clk = 1;
-        top->eval();
+#if VM_TRACE
+        if (const uint64_t time = 2 * now + clk; time >= next_time) {
+            trace.dump(time);
+            next_time = time + 1;
+        }
+#endif
     }
 
     // The event and the request come from registers: they have settled since the last clock edge.
@@ -81,6 +117,9 @@ struct RtlEngine final : EngineDevice {
 
 } // namespace
 
-std::unique_ptr<EngineDevice> make_engine(const uint64_t &, Tcdm &, Fault &) { return std::make_unique<RtlEngine>(); }
+std::unique_ptr<EngineDevice> make_engine(const uint64_t &now, Tcdm &, Fault &)
+{
+    return std::make_unique<RtlEngine>(now);
+}
 
 } // namespace soc

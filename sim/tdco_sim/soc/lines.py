@@ -107,7 +107,8 @@ class _Row:
     files: list[str] = field(default_factory=list)
 
     def text(self) -> str:
-        return f"{Path(self.files[self.file]).name}:{self.line}" if self.file < len(self.files) else ""
+        """``file:line``; of code that belongs to no line, ``file:?``."""
+        return f"{Path(self.files[self.file]).name}:{self.line or '?'}" if self.file < len(self.files) else ""
 
 
 def _ranges(sections: dict[str, bytes]) -> Iterator[tuple[int, int, str]]:

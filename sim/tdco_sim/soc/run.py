@@ -14,6 +14,7 @@ from tdco_spec import MEMORY_MAP, HwConfig
 from ..errors import SimError
 from ..result import RunResult
 from ..tensors import as_stored, count_steps, description, memory_image, read_state, split_outputs
+from ..waves import recorded
 from .elf import read_elf
 from .firmware import program_elf
 from .profile import profile
@@ -38,6 +39,7 @@ def run(
     trace: Path | None = None,
     with_profile: bool = False,
     first_come: bool = False,
+    waves: Path | None = None,
 ) -> RunResult:
     """Runs the program in ``out_dir`` once per entry of ``inputs`` [steps, ...], once if it has none.
 
@@ -46,7 +48,7 @@ def run(
     in C++. ``state`` replaces initial state by name. ``on_progress`` is called with (steps done, steps).
     ``limit_cycles`` ends a step that runs away. ``trace`` is a file to write for Perfetto. With ``with_profile``, stats
     get ``profile``, where the last step's cycles went (see profile.py), and its ``events``. With ``first_come``,
-    banks in C++ serve who came first.
+    banks in C++ serve who came first. ``waves`` is a file for the signals of the engine as RTL (see waves.py).
 
     Raises:
         SimError: if an input does not fit the program, the firmware does not build, or a step stops with a fault; what
@@ -62,7 +64,7 @@ def run(
     feed = {spec["name"]: as_stored(spec, inputs[spec["name"]], (steps,)) for spec in document["inputs"]}
     outputs: list[np.ndarray] = []
     step_cycles: list[int] = []
-    with Simulator(cfg, elf, verilog, tcdm, engine, first_come) as sim:
+    with recorded(waves), Simulator(cfg, elf, verilog, tcdm, engine, first_come, waves is not None) as sim:
         began, cpu_began = time.perf_counter(), time.process_time()
         _load(sim, tables, image, bool(trace or with_profile))
         for step in range(steps):

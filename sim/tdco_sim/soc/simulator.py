@@ -45,12 +45,14 @@ def build(
     tcdm: str | None = None,
     engine: str = "golden",
     first_come: bool = False,
+    waves: bool = False,
 ) -> Path:
     """The simulator of ``cfg``, compiled on first use.
 
     ``verilog`` is the engine (top module redmule); without it, ``engine``: "model", the cycle model, or "golden", with
     the array's own cycles. ``tcdm`` is L1, interconnect and banks (top module tcdm); without it, the same in C++, or,
-    with ``first_come``, banks in C++ that serve who came first.
+    with ``first_come``, banks in C++ that serve who came first. With ``waves``, the engine as RTL writes them as VCD
+    into the file that TDCO_WAVES names.
 
     Raises:
         SimError: if Verilator or the C++ compiler fails.
@@ -68,15 +70,23 @@ def build(
     if verilog is None:
         sources += [HERE / "engine_golden.cpp", HERE.parent / "golden" / "engine.cpp"]
         return shared_library("soc-golden", sources, FLAGS, includes, headers)
-    models = [verilate(text, top) for text, top in ((verilog, "redmule"), (tcdm, "tcdm")) if text]
-    flags = [*FLAGS, "-fPIC", *wrapper_flags(*models[0], False), *(f"-I{model}" for model, _ in models[1:])]
+    models = [verilate(verilog, "redmule", waves), *([verilate(tcdm, "tcdm")] if tcdm else [])]
+    flags = [*FLAGS, "-fPIC", *wrapper_flags(*models[0], waves), *(f"-I{model}" for model, _ in models[1:])]
     includes.append(HERE.parent / "rtl")
     objects = compile_objects("soc-rtl", [*sources, HERE / "engine_rtl.cpp"], flags, includes, headers)
     libraries = [file for model, _ in models for file in sorted(model.glob("libV*.a"))]
 
     def make(directory: Path) -> None:
         runtime = models[0][0] / "libverilated.a"
-        command: list[str | Path] = [linker(), "-shared", *objects, *libraries, runtime, "-lpthread"]
+        command: list[str | Path] = [
+            linker(),
+            "-shared",
+            *objects,
+            *libraries,
+            runtime,
+            "-lpthread",
+            *(["-lz"] if waves else []),
+        ]
         run_tool([*command, "-o", directory / "soc.so"], "linking the simulator")
 
     return cached("soc-rtl", ["link", *map(str, [*libraries, *objects])], make) / "soc.so"
@@ -129,9 +139,10 @@ class Simulator:
         tcdm: str | None = None,
         engine: str = "golden",
         first_come: bool = False,
+        waves: bool = False,
     ) -> None:
         self.cfg, self.elf = cfg, elf
-        self.library = ctypes.CDLL(str(build(cfg, verilog, tcdm, engine, first_come)))
+        self.library = ctypes.CDLL(str(build(cfg, verilog, tcdm, engine, first_come, waves)))
         for name in ("output", "fault"):
             getattr(self.library, f"tdco_soc_{name}").restype = ctypes.c_char_p
         self.library.tdco_soc_open.restype = ctypes.c_void_p

@@ -3,11 +3,45 @@
 The format's own library (that of GTKWave) comes with the package ``pylibfst``.
 """
 
+import os
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from .errors import SimError
+
 SCOPE, WIRE, IMPLICIT, LZ4 = 0, 16, 0, 2  # FST_ST_VCD_MODULE, FST_VT_VCD_WIRE, FST_VD_IMPLICIT, FST_WR_PT_LZ4
+
+
+@contextmanager
+def recorded(waves: Path | None) -> Iterator[None]:
+    """What an engine built with waves does in the block, as file ``waves``: FST, or VCD if its name ends with .vcd.
+
+    Raises:
+        SimError: if FST is asked for and cannot be written.
+    """
+    if waves is None:
+        yield
+        return
+    as_vcd = waves.suffix == ".vcd"
+    if not as_vcd and find_spec("pylibfst") is None:
+        raise SimError("FST needs the package pylibfst", str(waves), "pip install pylibfst, or ask for a .vcd file")
+    before = os.environ.get("TDCO_WAVES")
+    with tempfile.TemporaryDirectory(prefix="tdco-") as folder:
+        vcd = waves if as_vcd else Path(folder) / "engine.vcd"
+        os.environ["TDCO_WAVES"] = str(vcd)
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["TDCO_WAVES"]
+            else:
+                os.environ["TDCO_WAVES"] = before
+            if not as_vcd and vcd.exists():
+                vcd_to_fst(vcd, waves)
 
 
 def vcd_to_fst(vcd: Path, fst: Path) -> None:
