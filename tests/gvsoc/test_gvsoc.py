@@ -13,10 +13,15 @@ import pytest
 from click.testing import CliRunner
 from tdco.cli import main
 from tdco_sim import golden, gvsoc, host
+from tdco_sim.compare import command_cycles
 from tdco_sim.errors import SimError
 from tdco_sim.gvsoc import micro
 from tdco_sim.gvsoc.run import run
 from tdco_sim.soc import firmware
+from tdco_sim.soc.elf import read_elf
+from tdco_sim.soc.firmware import program_elf
+from tdco_sim.soc.program import read_tables
+from tdco_sim.soc.run import run as run_soc
 from tdco_spec import MEMORY_MAP, get_config
 
 from ..cosim import tiny
@@ -84,6 +89,22 @@ def test_steps_give_the_bits_of_the_host(installed: gvsoc.Gvsoc, tmp_path: Path)
         np.testing.assert_array_equal(result.outputs[name].view(np.uint16), wanted.view(np.uint16))
     for name, wanted in want.state.items():
         np.testing.assert_array_equal(result.state[name].view(np.uint16), wanted.view(np.uint16))
+
+
+def test_what_is_watched_on_gvsoc_is_what_soc_sees(installed: gvsoc.Gvsoc, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    out = tiny.write(tmp_path, CFG, rng.normal(size=(tiny.K, tiny.N)).astype(np.float16))
+    inputs = {"x": rng.normal(size=(1, tiny.M, tiny.K)).astype(np.float16)}
+    got = run(installed, out, inputs=inputs, with_profile=True).stats
+    soc = run_soc(out, engine="model", inputs=inputs, with_profile=True).stats
+    equal = ("jobs", "macs", "dma_bytes", "l1_peak_bytes", "l2_peak_bytes", "status_flags", "firmware_sha256")
+    assert {key: got[key] for key in equal} == {key: soc[key] for key in equal}
+    tables = read_tables(read_elf(program_elf(out, CFG)), out / "program.c")
+    here, there = (command_cycles(stats["events"], tables, CFG) for stats in (got, soc))
+    assert set(here) == set(there) == {(command.kind, command.index) for command in tables.commands}
+    for command, cycles in there.items():
+        assert here[command] == pytest.approx(cycles, abs=20)
+    assert got["busy"]["engine"] == pytest.approx(soc["busy"]["engine"], abs=2)
 
 
 def program(body: str, tmp_path: Path) -> Path:
