@@ -4,20 +4,10 @@ from __future__ import annotations
 
 import pytest
 from tdco_sim import gvsoc
-from tdco_sim.errors import MissingPlatform
 from tdco_sim.gvsoc import light
 from tdco_spec import get_config
 
 CFG = get_config("rm_12x4")
-
-
-@pytest.fixture
-def with_light(installed: gvsoc.Gvsoc) -> gvsoc.Gvsoc:
-    try:
-        light.find(installed)
-    except MissingPlatform as missing:
-        pytest.skip(str(missing))
-    return installed
 
 
 def test_both_engines_take_the_same_cycles_and_give_goldens_bits(with_light: gvsoc.Gvsoc, seed: int) -> None:

@@ -180,7 +180,7 @@ def _show(result: dict[str, Any]) -> None:
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Order of the samples, or the noise."
 )
-@click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), help="soc: a trace to open in Perfetto.")
+@click.option("--trace", type=click.Path(dir_okay=False, path_type=Path), help="soc, gvsoc: a file for Perfetto.")
 @click.option("--profile", is_flag=True, help="soc, gvsoc: cycles by kernel, graph node and critical path.")
 @click.option(
     "--waves", type=click.Path(dir_okay=False, path_type=Path), help="rtl: the engine's signals, FST (or NAME.vcd)."
@@ -204,15 +204,15 @@ def run(
     installed = gvsoc.find() if platform == "gvsoc" else None
     document = load_program(out)
     for option, given in (("--trace", trace), ("--profile", profile), ("--max-cycles", max_cycles)):
-        if given and (platform == "host" or (platform == "gvsoc" and trace)):
-            raise TdcoError(f"is not for platform {platform}", option, "add --platform soc")
+        if given and platform == "host":
+            raise TdcoError("is for platforms with timing", option, "add --platform soc")
     if waves and (engine != "rtl" or platform == "gvsoc"):
         raise TdcoError("is for the RTL on platform host or soc", "--waves", "add --engine rtl")
     inputs = step_inputs(document, source, steps, rotate, seed)
     console.print(f"{platform}, engine {engine}: {steps} step(s) of {document['name']} {document['strategy']}")
-    options = {"with_profile": profile, **({"limit_cycles": max_cycles} if max_cycles else {})}
+    options = {"trace": trace, "with_profile": profile, **({"limit_cycles": max_cycles} if max_cycles else {})}
     if platform == "soc":
-        result, seconds = run_soc_steps(out, engine, inputs, trace=trace, waves=waves, **options)
+        result, seconds = run_soc_steps(out, engine, inputs, waves=waves, **options)
     elif installed:
         result, seconds = run_gvsoc_steps(out, engine, installed, inputs, **options)
     else:

@@ -18,6 +18,7 @@ from ..soc.elf import read_elf
 from ..soc.firmware import program_elf
 from ..soc.profile import profile
 from ..soc.program import read_tables
+from ..soc.trace import write_perfetto
 from ..tensors import as_stored, count_steps, description, memory_image, read_state, split_outputs
 from .install import Gvsoc
 from .simulator import LIMIT_CYCLES, Run, Simulator
@@ -33,12 +34,14 @@ def run(
     state: Mapping[str, np.ndarray] | None = None,
     limit_cycles: int = LIMIT_CYCLES,
     with_profile: bool = False,
+    trace: Path | None = None,
 ) -> RunResult:
     """Runs the program in ``out_dir`` once per entry of ``inputs`` [steps, ...], once if it has none.
 
     ``verilog`` (top module redmule) is the engine; without it, its cycle model. Each step is a process of its own; the
     bytes of L2 go from one to the next. ``stats`` are those of platform soc, without what only it can count: retired
     instructions, refused requests. With ``with_profile``, they have ``profile`` and ``events`` of the last step.
+    ``trace`` is a file to write for Perfetto, of the last step.
 
     Raises:
         SimError: if an input does not fit the program, the firmware does not build, or a step does not end with 0.
@@ -75,6 +78,8 @@ def run(
         "firmware_sha256": hashlib.sha256(elf.path.read_bytes()).hexdigest(),
         "gvsoc_version": gvsoc.version,
     }
+    if trace:
+        write_perfetto(trace, runs[-1].events, tables, cfg)
     if with_profile:
         stats["events"] = runs[-1].events
         stats["profile"] = profile(runs[-1].events, tables, cfg, 0, runs[-1].cycles)
