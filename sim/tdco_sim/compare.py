@@ -35,7 +35,8 @@ class Row:
 
     @property
     def ratio(self) -> float:
-        return self.soc / self.gvsoc if self.gvsoc else float("inf")
+        """1 where neither took a cycle: a program without engine jobs keeps no engine busy."""
+        return (self.soc or 1) / (self.gvsoc or 1)
 
     def agrees(self, tolerance: float) -> bool:
         return abs(self.soc - self.gvsoc) <= tolerance * self.gvsoc
