@@ -1,7 +1,8 @@
-"""An estimate of a step's energy: engine and cores from published figures, memories by assumption.
+"""An estimate of a step's energy from published figures.
 
-Not a measurement: the published figures are of other chips, technologies (22 and 28 nm) and operating points than one
-another, each at its most efficient voltage, so a chip at 360 MHz takes more. Leakage and sleeping cores do not count.
+Not a measurement: the figures are of other chips, technologies (22, 28 and 45 nm) and operating points than one
+another; engine and cores at their most efficient voltage, so a chip at 360 MHz takes more there. L1 is in the figures of
+engine and cores. Leakage and sleeping cores do not count.
 """
 
 from __future__ import annotations
@@ -33,19 +34,27 @@ COSTS: dict[str, Cost] = {
         "RI5CY cluster, 28 nm FD-SOI, near threshold: 193 MOPS/mW, L1 and instruction caches included "
         "(Gautschi et al., arXiv 1608.08376, abstract)",
     ),
-    "l2_assumed": Cost(1.4, "byte between L2 and L1", "assumption, the order of Vega's channel (arXiv 2110.09101)"),
-    "l3_assumed": Cost(880.0, "byte between L3 and L2", "assumption, the order of Vega's HyperRAM (arXiv 2110.09101)"),
+    "l2": Cost(
+        100 / 8,
+        "byte between L2 and L1",
+        "SRAM of 1 MB, 45 nm, 0.9 V: 100 pJ for 64 bits (Horowitz, Computing's energy problem, ISSCC 2014)",
+    ),
+    "l3": Cost(
+        1950 / 8,
+        "byte between L3 and L2",
+        "DRAM: 1.3 to 2.6 nJ for 64 bits, the mean of both (the same paper)",
+    ),
 }
 
 
 def estimate(stats: Mapping[str, Any]) -> dict[str, float]:
-    """Microjoule by part and their ``total``, of a run's ``stats``; an ``_assumed`` part has no source."""
+    """Microjoule by part and their ``total``, of a run's ``stats``."""
     moved = stats["dma_bytes"]
     counts = {
         "engine": stats["macs"],
         "cores": stats["instructions"],
-        "l2_assumed": moved["l2_l1"] + moved["l1_l2"],
-        "l3_assumed": moved["l3_l2"],
+        "l2": moved["l2_l1"] + moved["l1_l2"],
+        "l3": moved["l3_l2"],
     }
     parts = {name: counts[name] * COSTS[name].picojoule * 1e-6 for name in COSTS}
     return {**parts, "total": sum(parts.values())}
