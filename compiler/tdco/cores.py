@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from .ops.finite import PRODUCT, SCAN
 from .ops.matmul import ELEMENT_BYTES
+from .order import Op
 from .program import GemmJob, KernelCall, Schedule
+
+
+def _without_engine(op: Op) -> Op:
+    """A kernel in place of a job; a look at a gradient that no flag can save."""
+    if isinstance(op, GemmJob):
+        return gemm_call(op)
+    if isinstance(op, KernelCall) and op.symbol == PRODUCT:
+        return replace(op, symbol=SCAN)
+    return op
 
 
 def without_engine(schedule: Schedule) -> Schedule:
@@ -13,7 +24,7 @@ def without_engine(schedule: Schedule) -> Schedule:
 
     Calls run one after the other, jobs might overlap: what was in order stays so.
     """
-    commands = tuple(replace(c, op=gemm_call(c.op)) if isinstance(c.op, GemmJob) else c for c in schedule.commands)
+    commands = tuple(replace(c, op=_without_engine(c.op)) for c in schedule.commands)
     return replace(schedule, commands=commands)
 
 

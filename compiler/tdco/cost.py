@@ -57,6 +57,8 @@ CORE_CYCLES: dict[str, float] = {
 """Cycles of one core per element of a kernel's largest operand, by symbol, as `tdco bench kernels --costs` prints them:
 a call alone on the cluster. Beside engine and DMA, waits for L1 add about a tenth."""
 OTHER_CORE_CYCLES = 8.0
+FLAG_KERNELS = ("tdco_finite_product_f16",)
+"""Read a flag of the engine, and nothing else where no gradient overflows."""
 
 
 def elements(symbol: str, extents: Iterable[int]) -> int:
@@ -93,7 +95,8 @@ class Costs:
         """Of a command among others of its kind. ``after``: it is a job that waits for all before it."""
         if isinstance(op, GemmJob):
             return self.job(op, after) + JOB_COMMAND_CYCLES
-        cycles = elements(op.symbol, op.extents) * CORE_CYCLES.get(op.symbol, OTHER_CORE_CYCLES)
+        per_element = 0.0 if op.symbol in FLAG_KERNELS else CORE_CYCLES.get(op.symbol, OTHER_CORE_CYCLES)
+        cycles = elements(op.symbol, op.extents) * per_element
         return CALL_START_CYCLES + ceil(cycles / self.cfg.cores)
 
     def copies(self, regions: Iterable[Region]) -> int:

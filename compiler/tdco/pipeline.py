@@ -35,6 +35,7 @@ from .passes import (
     merge_slices,
     sink_transposes,
     store_as_read,
+    watch_flags,
 )
 from .reference import adapter_start, graph_steps, torch_steps
 from .strategies import Training, from_document, prepare, resolve
@@ -62,6 +63,7 @@ STEP_PASSES: tuple[Callable[[Graph], Graph], ...] = (
     fuse_sum,
     fuse_relu,
     fuse_scale,
+    watch_flags,
     prune,
 )
 """On the whole step: only now is it known which weights are frozen and may be folded, and who reads what."""

@@ -44,6 +44,7 @@ typedef struct {
     void *p[TDCO_MAX_PTRS];
     const int32_t *i;
     const float *f;
+    uint32_t engine_finite; /* no job of the step that had finished when the call started stored an infinity or NaN */
 } tdco_args;
 
 /* Every core of the cluster calls the kernel; core 0..cores-1 does its share. Kernels hold no state and no barrier. */

@@ -206,6 +206,23 @@ def test_the_engine_rectifies(lp: Path) -> None:
     assert "tdco_relu" not in text
 
 
+@pytest.mark.parametrize("engine", [True, False], ids=["engine", "cores"])
+def test_an_overflow_skips_its_step_alone(tmp_path: Path, engine: bool) -> None:
+    """The engine's sticky flag says so, or the cores' own look; the step after it knows nothing of it."""
+    out = tmp_path / "out"
+    compile_model(zoo.load(f"{MODELS}:mlp"), "train:*weight", CFG, out, engine=engine)
+    good, bad = noise_inputs(out), noise_inputs(out)
+    image = document(out)["inputs"][0]["name"]
+    bad[image][0, 0, 0] = np.inf
+    before, once = tensors.initial_state(out), run(out, good).state
+    skipped = run(out, bad).state
+    both = run(out, {n: np.concatenate([bad[n], good[n]]) for n in good}).state
+    for name, old in before.items():
+        np.testing.assert_array_equal(skipped[name], old)
+        np.testing.assert_array_equal(both[name], once[name])
+    assert all((once[n] != old).any() for n, old in before.items())
+
+
 def test_compiling_twice_gives_the_same_bytes(ft2: Path, tmp_path: Path) -> None:
     """Once here and once in a process of its own with another order of sets."""
     again = tmp_path / "again"

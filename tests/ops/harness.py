@@ -43,6 +43,7 @@ class Args(ctypes.Structure):
         ("p", ctypes.c_void_p * MAX_PTRS),
         ("i", ctypes.POINTER(ctypes.c_int32)),
         ("f", ctypes.POINTER(ctypes.c_float)),
+        ("engine_finite", ctypes.c_uint32),
     )
 
 
@@ -75,13 +76,17 @@ class L1:
         return self.view(operand.ref, operand.shape, [s * dtype.itemsize for s in operand.strides], dtype)
 
 
-def run_kernel(l1: L1, call: KernelCall, cores: int) -> None:
+def run_kernel(l1: L1, call: KernelCall, cores: int, engine_finite: int = 0) -> None:
     """Calls the kernel once per core, the last core first: no core may need another's result."""
     assert len(call.refs) <= MAX_PTRS and len(call.ints) <= MAX_INTS and len(call.floats) <= MAX_FLOATS, call
     for ref in call.refs:
         assert ref is None or 0 <= ref.offset < max(1, l1.buffers[ref.buffer][1]), f"{ref} lies outside its buffer"
     base = l1.memory.ctypes.data
-    args = Args(i=(ctypes.c_int32 * MAX_INTS)(*call.ints), f=(ctypes.c_float * MAX_FLOATS)(*call.floats))
+    args = Args(
+        i=(ctypes.c_int32 * MAX_INTS)(*call.ints),
+        f=(ctypes.c_float * MAX_FLOATS)(*call.floats),
+        engine_finite=engine_finite,
+    )
     for n, ref in enumerate(call.refs):
         args.p[n] = base + l1.buffers[ref.buffer][0] + ref.offset if ref else None
     kernel = getattr(kernels(), call.symbol)

@@ -18,6 +18,7 @@ from tdco.passes import (
     merge_slices,
     sink_transposes,
     store_as_read,
+    watch_flags,
 )
 
 from ..flow.models import cct2, own
@@ -194,6 +195,14 @@ def test_a_scale_that_is_negative_or_read_elsewhere_stays() -> None:
     scaled = b.add1("Mul", [x, c], name="scaled")
     b.outputs = [b.add1("Softmax", [scaled], name="y"), scaled]
     assert count(same(b.graph(), fuse_scale)) == {"Mul": 1, "Softmax": 1}
+
+
+def test_only_gradients_of_the_engine_are_watched() -> None:
+    """A bias's gradient is a sum on the cores, which may overflow where no product does."""
+    _, forward = own("mlp")
+    step = verify(watch_flags(training_graph(forward, ["0.weight", "0.bias"])))
+    watched = {n.outputs[0]: n.attrs.get("engine", 0) for n in step.nodes if n.op == "Finite"}
+    assert watched == {"0.weight.ok": 1, "0.bias.ok": 0}
 
 
 def test_equal_nodes_become_one_and_equal_weights_stay_two() -> None:

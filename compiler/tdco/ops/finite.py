@@ -1,4 +1,8 @@
-"""Finite: 1 if every element of a gradient is finite, else 0. What the update of a weight is skipped by."""
+"""Finite: 1 if every element of a gradient is finite, else 0. What the update of a weight is skipped by.
+
+With the attribute ``engine`` the gradient is a product's: while no job of the step stored an infinity or NaN, which the
+engine's sticky flag tells, nobody looks at it.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,9 @@ from ..ir import Attrs, Node, TensorType
 from ..program import KernelCall
 from . import OpDef, Sample
 from ._elementwise import FLOATS, Commands, refs, require_dtype, require_inputs
+
+SCAN, PRODUCT = "tdco_finite_f16", "tdco_finite_product_f16"
+"""Of any gradient, and of one that the engine computed."""
 
 
 def infer(types: Sequence[Any], attrs: Attrs) -> tuple[TensorType, ...]:
@@ -33,7 +40,8 @@ def domain(node: Node, inputs: Sequence[Any], outputs: Sequence[TensorType]) -> 
 def lower(node: Node, tile: Tile) -> Commands:
     (x,), (ok,) = tile.inputs, tile.outputs
     assert x and ok
-    scan = KernelCall(f"tdco_finite_{x.dtype}", (x.ref, ok.ref), (prod(x.shape),))
+    symbol = PRODUCT if node.attrs.get("engine") else SCAN if x.dtype == "f16" else "tdco_finite_f32"
+    scan = KernelCall(symbol, (x.ref, ok.ref), (prod(x.shape),))
     return [KernelCall("tdco_finite_begin", refs(ok)), scan] if tile.first else [scan]
 
 
@@ -55,6 +63,7 @@ OPS = (
             Sample((TensorType((128, 128)),)),
             Sample((TensorType((128,), "f32"),)),
             Sample((TensorType((1,)),)),
+            Sample((planted(np.float16, np.inf, 20),), {"engine": 1}),
             *(
                 Sample((planted(dtype, value, at),))
                 for dtype in (np.float16, np.float32)

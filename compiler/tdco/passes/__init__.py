@@ -13,6 +13,7 @@ from .fuse_sum import fuse_sum
 from .merge_slices import merge_slices
 from .sink_transposes import sink_transposes
 from .store_as_read import store_as_read
+from .watch_flags import watch_flags
 
 __all__ = [
     "eliminate_common",
@@ -25,4 +26,5 @@ __all__ = [
     "merge_slices",
     "sink_transposes",
     "store_as_read",
+    "watch_flags",
 ]

@@ -131,6 +131,7 @@ void host_engine_run(const tdco_job *j)
         std::memcpy(check_l1, host_l1, sizeof check_l1);
     const uint32_t flags = engine.launch(words);
     host_totals.status_flags |= flags;
+    host_totals.step_flags |= flags;
     if (check.engine)
         compare(job, flags, check.launch(words));
 }

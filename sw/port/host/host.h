@@ -15,7 +15,7 @@ extern "C" {
 typedef struct {
     uint64_t jobs, macs, cycles, busy;    /* from the engine */
     uint64_t words_compared, mismatches;  /* against the checking engine; a job whose flags differ is a mismatch too */
-    uint64_t status_flags;                /* every STATUS_FLAGS bit some job raised */
+    uint64_t status_flags, step_flags;    /* every STATUS_FLAGS bit some job raised: ever, and since the step began */
     uint64_t kernel_calls, l2_l1_bytes, l1_l2_bytes, l1_peak_bytes, l2_peak_bytes;
 } host_stats;
 

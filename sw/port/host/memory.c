@@ -150,6 +150,7 @@ void tdco_port_begin(const tdco_program *program)
     now.program = program;
     now.steps++;
     now.command = 0;
+    host_totals.step_flags = 0;
     memset(now.finished, 0, sizeof now.finished);
 }
 
@@ -190,7 +191,7 @@ static void copy(const tdco_copy *copy, int to_l1)
 
 static void call(const tdco_call *call)
 {
-    tdco_args args = {.i = call->i, .f = call->f};
+    tdco_args args = {.i = call->i, .f = call->f, .engine_finite = !(host_totals.step_flags & TDCO_FLAG_NONFINITE)};
     for (int i = 0; i < TDCO_MAX_PTRS; i++)
         args.p[i] = tdco_ptr(call->addr[i]);
     for (uint32_t core = 0; core < TDCO_CORES; core++)

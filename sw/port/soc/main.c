@@ -54,6 +54,7 @@ void tdco_port_begin(const tdco_program *program)
     now.calls_before = work.posted;
     for (uint32_t kind = TDCO_IN; kind <= TDCO_OUT; kind++)
         now.channels[kind].started = now.channels[kind].finished = 0;
+    *tdco_reg(TDCO_ENGINE_BASE + TDCO_REG_FLAGS) = TDCO_FLAG_NONFINITE;
 }
 
 void tdco_port_poll(uint32_t finished[TDCO_KINDS])
@@ -144,6 +145,7 @@ void tdco_port_start(uint32_t kind, uint32_t command)
     if (kind == TDCO_GEMM) {
         *tdco_reg(TDCO_ENGINE_BASE + TDCO_REG_TRIGGER) = 0;
     } else if (kind == TDCO_CALL) {
+        work.slots[work.posted % SLOTS].args.engine_finite = !(engine(TDCO_REG_FLAGS) & TDCO_FLAG_NONFINITE);
         work.posted++;
         tdco_send_event(TDCO_EVENT_WORK, WORKERS);
     } else {
