@@ -1,8 +1,8 @@
 """An estimate of a step's energy from published figures.
 
 Not a measurement: the figures are of other chips, technologies (22, 28 and 45 nm) and operating points than one
-another; engine and cores at their most efficient voltage, so a chip at 360 MHz takes more there. L1 is in the figures of
-engine and cores. Leakage and sleeping cores do not count.
+another; engine and cores at their most efficient voltage, so a chip at 360 MHz takes more there. L1 is in the
+figures of engine and cores. Leakage and sleeping cores do not count.
 """
 
 from __future__ import annotations
