@@ -53,6 +53,7 @@ PROGRAM = """
         *to = at;
         *to = from;
     }
+    volatile const uint32_t constant = 1;
     static void wait(uint32_t cycles)
     {
         for (uint32_t start = tdco_cycles(); tdco_cycles() - start < cycles;) {
@@ -318,12 +319,35 @@ def test_bad_jobs_are_found(engine: str, elf: Elf) -> None:
     )
 
 
-BODIES = [*(body for body, *_ in ALONE.values()), *RACES, *NO_RACES, *LATER, *BAD_JOBS, OUTSIDE, TWO_L3, *WAITS]
+CODE_OR_CONSTANTS = "into the program's code or constants"
+INTO_THE_PROGRAM = {
+    "OUT(0, (uint32_t)&tdco_exit - TDCO_L2_BASE, 64);": ("DMA transfer " + CODE_OR_CONSTANTS, "tdco_exit"),
+    "FROM_L3((uint32_t)&tdco_exit - TDCO_L2_BASE, 64);": ("L3 DMA transfer " + CODE_OR_CONSTANTS, "tdco_exit"),
+    "*(volatile uint16_t *)&tdco_printf = 1;": ("store to the program's code or constants", "tdco_printf"),
+    "*(volatile uint8_t *)&constant = 1;": ("store to the program's code or constants", "constant"),
+}
+BODIES = [
+    *(body for body, *_ in ALONE.values()),
+    *RACES,
+    *NO_RACES,
+    *LATER,
+    *BAD_JOBS,
+    OUTSIDE,
+    TWO_L3,
+    *WAITS,
+    *INTO_THE_PROGRAM,
+]
 
 
 def test_the_l3_dma_takes_one_transfer_at_a_time(elf: Elf) -> None:
     stop, why, _ = stop_of(elf, TWO_L3)
     check(stop, why, "the L3 DMA was started while it runs", "controller, pc", "in l3_start, test.c:")
+
+
+def test_nothing_writes_to_code_and_constants(elf: Elf) -> None:
+    for body, (message, symbol) in INTO_THE_PROGRAM.items():
+        stop, why, _ = stop_of(elf, body)
+        check(stop, why, message, f"address 0x{elf.addresses[symbol]:08X}, controller, pc")
 
 
 def test_cores_touch_tensors_only_in_kernel_calls(tmp_path: Path) -> None:

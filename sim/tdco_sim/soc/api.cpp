@@ -54,6 +54,12 @@ int tdco_soc_read(Cluster *cluster, uint32_t addr, uint8_t *data, uint32_t bytes
 }
 
 void tdco_soc_set_code(Cluster *cluster, uint32_t base, uint32_t bytes) { cluster->set_code(base, bytes); }
+// Nothing may store to these bytes while the program runs.
+void tdco_soc_protect(Cluster *cluster, uint32_t addr, uint32_t bytes)
+{
+    cluster->watch.read_only.push_back({addr, bytes});
+}
+
 void tdco_soc_start(Cluster *cluster, uint32_t entry) { cluster->start(entry); }
 
 // Runs until cycle `limit`: 0 still running, 1 exited, 2 fault.
@@ -92,9 +98,11 @@ void tdco_soc_stats(Cluster *cluster, SocStats *s)
           cluster->tcdm.granted, cluster->tcdm.refused, cluster->tcdm.engine_refused};
 }
 
-// The program's kernel calls, in order: cores are followed through them and may touch only their buffers.
-void tdco_soc_watch_calls(Cluster *cluster, const soc::KernelCall *calls, uint32_t count)
+// The program's kernel calls, in order: cores are followed through them and may touch only their buffers and stacks,
+// and load from the given range of the runtime's part of L1.
+void tdco_soc_watch_calls(Cluster *cluster, const soc::KernelCall *calls, uint32_t count, uint32_t addr, uint32_t bytes)
 {
+    cluster->watch.kernel_data = {addr, bytes};
     cluster->watch.calls.assign(calls, calls + count);
 }
 

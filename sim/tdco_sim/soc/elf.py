@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import SimError
 
-EXECUTABLE = 1
+EXECUTABLE, WRITABLE = 1, 2  # p_flags
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class Segment:
     data: bytes
     bytes: int
     executable: bool
+    writable: bool
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ def read_elf(path: Path) -> Elf:
     for i in range(phnum):
         kind, offset, addr, _, filesz, memsz, flags = struct.unpack_from("<IIIIIII", data, phoff + i * phentsize)
         if kind == 1 and memsz:
-            segments.append(Segment(addr, data[offset : offset + filesz], memsz, bool(flags & EXECUTABLE)))
+            allowed = bool(flags & EXECUTABLE), bool(flags & WRITABLE)
+            segments.append(Segment(addr, data[offset : offset + filesz], memsz, *allowed))
     sections = [struct.unpack_from("<IIIIIIIIII", data, shoff + i * shentsize) for i in range(shnum)]
     return Elf(path, entry, tuple(segments), tuple(_symbols(data, sections)))
 

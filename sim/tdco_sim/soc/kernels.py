@@ -23,9 +23,14 @@ PROGRAM = """\
 #include "tdco.h"
 #include "tdco_hw.h"
 
+#define FACTORS (TDCO_L1_BASE + TDCO_L1_SIZE - @ENGINE_BYTES@) /* two, then their product */
+
 tdco_call kernel_call[1]; /* the simulator's user fills it in */
-const tdco_program tdco_prog = {0, 0, 0, kernel_call, 0, {0, 0, 0, 1}, 0, TDCO_CONFIG_HASH};
+static const tdco_job product[] = {{{0, {0}}, FACTORS, FACTORS + 4, 0, FACTORS + 8, 2, 2, 0, 2, 1, 1, 1, 0}};
+const tdco_program tdco_prog = {0, 0, product, kernel_call, 0, {0, 0, 1, 1}, 0, TDCO_CONFIG_HASH};
 """
+ENGINE_BYTES = 12
+CALL_HEAD = (1, 0, 0, 1, 0)  # command 1, once the first engine job has finished
 
 
 class KernelRunner:
@@ -33,13 +38,13 @@ class KernelRunner:
 
     def __init__(self, cfg: HwConfig) -> None:
         with tempfile.TemporaryDirectory(prefix="tdco-") as folder:
-            (Path(folder) / "program.c").write_text(PROGRAM)
+            (Path(folder) / "program.c").write_text(PROGRAM.replace("@ENGINE_BYTES@", str(ENGINE_BYTES)))
             self.elf = read_elf(build_program(Path(folder), cfg))
         self.cfg = cfg
         self.sim = Simulator(cfg, self.elf)
         self.sim.trace()
         self.base = MEMORY_MAP["l1"].base + cfg.l1_reserved_bytes
-        self.room_bytes = cfg.l1_bytes - cfg.l1_reserved_bytes
+        self.room_bytes = cfg.l1_bytes - cfg.l1_reserved_bytes - ENGINE_BYTES
 
     @property
     def kernels(self) -> list[str]:
@@ -58,11 +63,13 @@ class KernelRunner:
         buffers: Sequence[tuple[int, int]],
         ints: Sequence[int] = (),
         floats: Sequence[float] = (),
+        overflowed: bool = False,
     ) -> int:
         """Calls kernel ``symbol`` on ``memory``, the bytes of L1 behind the runtime's part, and updates it in place.
 
-        ``offsets`` are its pointers into ``memory``, ``buffers`` the (offset, bytes) it may touch. Returns the cycles
-        from the first core's entry to the last one's return; the instruction cache is cold.
+        ``offsets`` are its pointers into ``memory``, ``buffers`` the (offset, bytes) it may touch. ``overflowed``:
+        the engine stored an infinity before. Returns the cycles from the first core's entry to the last one's return;
+        the instruction cache is cold.
 
         Raises:
             SimError: if there is no such kernel, ``memory`` is too large, or the call stops with a fault.
@@ -74,8 +81,8 @@ class KernelRunner:
         kernel, sim = self.elf.addresses[symbol], self.sim
         pointers = [0 if at is None else self.base + at for at in offsets]
         call = struct.pack(
-            f"<12xI{MAX_PTRS}I{MAX_INTS}i{MAX_FLOATS}f",
-            *(kernel, *pointers, *[0] * (MAX_PTRS - len(pointers))),
+            f"<5H2xI{MAX_PTRS}I{MAX_INTS}i{MAX_FLOATS}f",
+            *(*CALL_HEAD, kernel, *pointers, *[0] * (MAX_PTRS - len(pointers))),
             *(*ints, *[0] * (MAX_INTS - len(ints))),
             *(*floats, *[0.0] * (MAX_FLOATS - len(floats))),
         )
@@ -83,6 +90,7 @@ class KernelRunner:
         seen = len(sim.events)
         sim.start()
         sim.write(self.base, memory.tobytes())
+        sim.write(self.base + self.room_bytes, struct.pack("<e2xe2x", *[65504.0 if overflowed else 1.0] * 2))
         sim.write(self.elf.addresses["kernel_call"], call)
         stop = sim.run(LIMIT_CYCLES)
         if stop.exit_code != 0:

@@ -152,6 +152,8 @@ class Simulator:
         for segment in elf.segments:
             if segment.executable:
                 self.library.tdco_soc_set_code(self.handle, segment.addr, segment.bytes)
+            if not segment.writable:
+                self.library.tdco_soc_protect(self.handle, segment.addr, segment.bytes)
 
     def __enter__(self) -> Simulator:
         return self
@@ -212,13 +214,15 @@ class Simulator:
     def watch_calls(self, calls: Sequence[tuple[int, Sequence[tuple[int, int, bool]]]]) -> None:
         """Follows the cores through the program's kernel calls: entry and buffers of each.
 
-        A buffer is (address, bytes, whether the call is its first user).
+        A buffer is (address, bytes, whether the call is its first user). In L1 and L2, a call may touch nothing else
+        but its core's stack, and load its arguments and the kernels' constants.
         """
         records = bytearray()
         for kernel, ranges in calls:
             flat = [value for buffer in ranges for value in buffer]
             records += struct.pack("<26I", kernel, len(ranges), *flat, *([0] * (24 - len(flat))))
-        self.library.tdco_soc_watch_calls(self.handle, bytes(records), len(calls))
+        first, end = (self.elf.addresses[name] for name in ("tdco_kernel_data", "tdco_kernel_data_end"))
+        self.library.tdco_soc_watch_calls(self.handle, bytes(records), len(calls), first, end - first)
 
     def watch_buffers(self, buffers: Sequence[tuple[int, int, int, int]], command_symbol: str) -> None:
         """Lets transfers and jobs touch only the buffers of the command being issued.

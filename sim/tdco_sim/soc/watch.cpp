@@ -85,6 +85,14 @@ void Watch::restart()
     jobs_ended = transfers_ended[0] = transfers_ended[1] = calls_entered = command = 0;
 }
 
+bool Watch::is_read_only(uint32_t addr, uint32_t bytes) const
+{
+    for (const Range &range : read_only)
+        if (addr < range.addr + range.bytes && range.addr < addr + bytes)
+            return true;
+    return false;
+}
+
 // The buffer of the running command that holds the range.
 const Buffer *Watch::buffer_of(uint32_t addr, uint32_t bytes) const
 {
@@ -123,7 +131,9 @@ void Watch::transfer_pushed(const Transfer &t, Issuer issuer, Memory &l1, Fault 
     rows(t, [&](uint32_t addr, uint32_t bytes) {
         if (fault.raised())
             return;
-        if (t.to_l1 ? dma_l2.is_written(addr, bytes) : dma_l2.is_read(addr, bytes))
+        if (!t.to_l1 && is_read_only(addr, bytes))
+            fault = {"DMA transfer into the program's code or constants", NO_HART, 0, addr};
+        else if (t.to_l1 ? dma_l2.is_written(addr, bytes) : dma_l2.is_read(addr, bytes))
             fault = {"DMA transfer of bytes one in the other direction uses", NO_HART, 0, addr};
         else if (l3_l2.conflict(addr, bytes, !t.to_l1))
             fault = {"DMA transfer of bytes the L3 DMA uses", NO_HART, 0, addr};
@@ -152,6 +162,8 @@ void Watch::transfer_ended(const Transfer &t, uint64_t now)
 void Watch::l3_started(const L3Dma &l3_dma, uint64_t now, Fault &fault)
 {
     const L3Transfer &t = l3_dma.current;
+    if (t.to_l2 && is_read_only(t.l2, t.bytes))
+        fault = {"L3 DMA transfer into the program's code or constants", NO_HART, 0, t.l2};
     if (dma_l2.conflict(t.l2, t.bytes, t.to_l2))
         fault = {"L3 DMA transfer of bytes a DMA transfer under way uses", NO_HART, 0, t.l2};
     l3_l2.add(t.l2, t.bytes, t.to_l2, 1);
@@ -302,20 +314,35 @@ const char *Watch::accessed(uint32_t hart, uint32_t addr, uint32_t bytes, bool w
         return write ? "store to bytes the L3 DMA uses" : "load of bytes the L3 DMA writes";
     if (engine.conflict(addr, bytes, write))
         return write ? "store to bytes an engine job under way uses" : "load of bytes an engine job under way writes";
-    const bool in_l2 = addr - BASE >= TDCO_L1_SIZE;
-    if (calls.empty() || (in_l2 ? addr - TDCO_L2_BASE >= TDCO_L2_SIZE - TDCO_L2_RESERVED_BYTES
-                                : addr - BASE < TDCO_L1_RESERVED_BYTES))
+    if (write && is_read_only(addr, bytes))
+        return "store to the program's code or constants";
+    if (calls.empty())
         return "";
-    const Position &position = at[hart];
-    if (!position.return_to)
-        return write ? "store to a tensor outside any kernel call" : "load from a tensor outside any kernel call";
-    if (in_l2)
-        return write ? "store to a tensor in L2: kernels work in L1" : "load from a tensor in L2: kernels work in L1";
-    const KernelCall &call = calls[position.call];
+    if (at[hart].return_to)
+        return kernel_accessed(hart, addr, bytes, write);
+    const bool in_l2 = addr - BASE >= TDCO_L1_SIZE;
+    if (in_l2 ? addr - TDCO_L2_BASE >= TDCO_L2_SIZE - TDCO_L2_RESERVED_BYTES : addr - BASE < TDCO_L1_RESERVED_BYTES)
+        return "";
+    return write ? "store to a tensor outside any kernel call" : "load from a tensor outside any kernel call";
+}
+
+// A kernel works on its buffers and its core's stack, and loads arguments and constants.
+const char *Watch::kernel_accessed(uint32_t hart, uint32_t addr, uint32_t bytes, bool write) const
+{
+    const KernelCall &call = calls[at[hart].call];
     for (uint32_t i = 0; i < call.ranges; i++)
         if (addr - call.range[i].addr < call.range[i].bytes && addr + bytes <= call.range[i].addr + call.range[i].bytes)
             return "";
-    return write ? "store outside the buffers of this kernel call" : "load outside the buffers of this kernel call";
+    if (addr - BASE >= TDCO_L1_SIZE) {
+        if (addr - TDCO_L2_BASE >= TDCO_L2_SIZE - TDCO_L2_RESERVED_BYTES)
+            return write ? "store of a kernel to the firmware's memory" : "load of a kernel from the firmware's memory";
+        return write ? "store to a tensor in L2: kernels work in L1" : "load from a tensor in L2: kernels work in L1";
+    }
+    if (addr - BASE >= TDCO_L1_RESERVED_BYTES)
+        return write ? "store outside the buffers of this kernel call" : "load outside the buffers of this kernel call";
+    if (addr - BASE < TDCO_STACK_BYTES * HARTS || (!write && kernel_data.holds(addr))) // other stacks are seen before
+        return "";
+    return write ? "store of a kernel to the runtime's memory" : "load of a kernel from the runtime's memory";
 }
 
 } // namespace soc

@@ -45,6 +45,11 @@ struct KernelCall {
     } range[8];
 };
 
+struct Range {
+    uint32_t addr, bytes;
+    bool holds(uint32_t at) const { return at - addr < bytes; }
+};
+
 // A planned buffer of the program, live from command `first` to `last`.
 struct Buffer {
     uint32_t addr, bytes, first, last;
@@ -69,6 +74,8 @@ struct Lost {
 struct Watch {
     std::vector<KernelCall> calls; // empty: kernels are not followed
     std::vector<Buffer> buffers;   // empty: transfers and jobs may go anywhere
+    std::vector<Range> read_only;  // code and constants of the program
+    Range kernel_data{};           // in the runtime's part of L1: what kernels may load, arguments and constants
     uint32_t command_addr = 0;     // where the controller stores the number of the command it issues; 0: nowhere
     std::vector<TraceEvent> trace;
     bool tracing = false;
@@ -123,6 +130,8 @@ struct Watch {
     uint64_t last_job_end = 0, last_transfer_end[2] = {}, refused_before = 0;
     uint32_t command = 0;
 
+    bool is_read_only(uint32_t addr, uint32_t bytes) const;
+    const char *kernel_accessed(uint32_t hart, uint32_t addr, uint32_t bytes, bool write) const;
     const Buffer *buffer_of(uint32_t addr, uint32_t bytes) const;
     void forget(const Buffer &buffer, Memory &l1) const;
     void count_transfer(const Transfer &transfer, int change);

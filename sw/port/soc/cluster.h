@@ -7,6 +7,7 @@
 #include "tdco_hw.h"
 
 #define TDCO_L1_DATA __attribute__((section(".l1")))
+#define TDCO_KERNEL_ARGUMENTS __attribute__((section(".l1.arguments"))) /* in L1 too, and kernels may load it */
 
 static inline volatile uint32_t *tdco_reg(uint32_t addr)
 {

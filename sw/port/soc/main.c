@@ -27,8 +27,8 @@ typedef struct {
 } channel;
 
 /* Shared by controller and workers. */
+static slot slots[SLOTS] TDCO_KERNEL_ARGUMENTS;
 static struct {
-    slot slots[SLOTS];
     volatile uint32_t posted, done; /* kernel calls, since the start */
 } work TDCO_L1_DATA;
 
@@ -113,7 +113,7 @@ static int stage_job(const tdco_job *job)
 
 static int stage_call(const tdco_call *call)
 {
-    slot *const s = &work.slots[work.posted % SLOTS];
+    slot *const s = &slots[work.posted % SLOTS];
     if (work.posted - work.done == SLOTS)
         return 0;
     s->kernel = call->kernel;
@@ -145,7 +145,7 @@ void tdco_port_start(uint32_t kind, uint32_t command)
     if (kind == TDCO_GEMM) {
         *tdco_reg(TDCO_ENGINE_BASE + TDCO_REG_TRIGGER) = 0;
     } else if (kind == TDCO_CALL) {
-        work.slots[work.posted % SLOTS].args.engine_finite = !(engine(TDCO_REG_FLAGS) & TDCO_FLAG_NONFINITE);
+        slots[work.posted % SLOTS].args.engine_finite = !(engine(TDCO_REG_FLAGS) & TDCO_FLAG_NONFINITE);
         work.posted++;
         tdco_send_event(TDCO_EVENT_WORK, WORKERS);
     } else {
@@ -164,7 +164,7 @@ static void work_for_ever(uint32_t core)
     for (uint32_t n = 0;;) {
         tdco_wait_event(TDCO_EVENT_WORK);
         for (; n != work.posted; n++) {
-            const slot *const s = &work.slots[n % SLOTS];
+            const slot *const s = &slots[n % SLOTS];
             s->kernel(&s->args, core, TDCO_CORES);
             tdco_barrier(TDCO_BARRIER_WORKERS);
             if (core == 0) {
