@@ -22,14 +22,16 @@ from .work import aligned
 
 PATIENCE_CYCLES = 400
 """How much later a more urgent unit may start than the first that could."""
-AHEAD_NODES = (24, 12, 6)
+AHEAD_NODES = (96, 24, 12, 4)
 """How far units may run ahead of the oldest unfinished node: whichever gives the fewest modelled cycles."""
-NARROW_NODES = (3, 1, 0)
+NARROW_NODES = (2, 1, 0)
 """The same where the blocks in use do not fit L1 otherwise: the first that does."""
 FULL_SHARE = 0.85
 """Of L1 that unfinished results and the operands of the oldest node may take: gaps between blocks need some too."""
 FAR_UNITS = 48
 """A block with no user among so many next units goes to L2 as soon as it is complete, so that it can be dropped."""
+LARGE_SHARE = 1 / 8
+"""Of L1: blocks from here on are put at its start, smaller ones at its end, and room for one is hard to find."""
 REFETCH_WEIGHT = 0.25
 """What a cycle of the DMA counts against a cycle of waiting, when a block is dropped for another."""
 
@@ -90,6 +92,7 @@ class _Scheduler:
         for index, unit in enumerate(self.units):
             for other in unit.before:
                 self.followers[other].append(index)
+        self.large_bytes = int(LARGE_SHARE * (costs.cfg.l1_bytes - costs.cfg.l1_reserved_bytes))
         self.l1 = L1(costs.cfg.l1_reserved_bytes, costs.cfg.l1_bytes)
         self.held: dict[str, Held] = {}
         self.home: dict[str, list[tuple[int, int, int]]] = {}
@@ -169,7 +172,7 @@ class _Scheduler:
     def _next(self, starts: Mapping[int, int]) -> int:
         """The unit to start next: on the resource that can start one first, the most urgent that can start then.
 
-        What goes on with a sum comes before what begins another: its block has to stay in L1 until it is complete.
+        What frees L1 comes before what fills it.
         """
         best: tuple[int, int] | None = None
         for on_engine in (True, False):
@@ -178,7 +181,7 @@ class _Scheduler:
                 continue
             first = min(mine)[0]
             soon = [i for start, i in mine if start <= first + PATIENCE_CYCLES]
-            urgent = min(soon, key=lambda i: (not self._goes_on(i), -self.urgency[i], i))
+            urgent = min(soon, key=lambda i: (not self._frees(i), -self.urgency[i], i))
             if best is None or first < best[0]:
                 best = (first, urgent)
         assert best
@@ -203,9 +206,19 @@ class _Scheduler:
                 start = max(start, ready)
         return start
 
-    def _goes_on(self, index: int) -> bool:
-        uses = self.units[index].uses
-        return any(u.read and u.write and u.block in self.held and self.held[u.block].writing for u in uses)
+    def _frees(self, index: int) -> bool:
+        """Whether the unit helps to free L1: it goes on with a sum, or uses up a large result that L2 does not have."""
+        for use in self.units[index].uses:
+            held = self.held.get(use.block)
+            if held and use.read and (held.writing if use.write else self._only_here(held)):
+                return True
+        return False
+
+    def _only_here(self, held: Held) -> bool:
+        block = held.block
+        return (
+            held.dirty and not held.writing and block.bytes >= self.large_bytes and not self.goes_home.get(block.name)
+        )
 
     def _start(self, index: int) -> int:
         """When the unit could start, if what it needs finds room at once."""
@@ -347,14 +360,16 @@ class _Scheduler:
         Raises:
             NoRoom: there is none.
         """
+        best: tuple[float, int] | None = None
         found: tuple[float, int, int, list[Segment]] | None = None
         for offset, segments in self.l1.windows(aligned(block.bytes)):
             score = self._score(segments, needed, earliest, busy, index)
             if score is None:
                 continue
             cost, free_at = score if self.ahead else (0, score[1])
-            if found is None or (cost, offset) < (found[0], found[2]):
-                found = (cost, free_at, offset, segments)
+            far = offset if block.bytes >= self.large_bytes else -offset
+            if best is None or (cost, far) < best:
+                best, found = (cost, far), (cost, free_at, offset, segments)
         if found is None:
             live = sorted((h.block.bytes, n) for n, h in self.held.items() if n in busy or h.writing)
             raise NoRoom(f"{block.name} ({block.bytes} bytes) finds no room beside {live[-4:]}")

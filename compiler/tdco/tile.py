@@ -47,7 +47,7 @@ MORE_TILES = 4
 """Where L1 asks for more, so many times the fewest that fit."""
 
 TILES_IN_L1 = 6
-"""A tile that is a block of its own takes at most this part of L1, if the node can be cut so."""
+"""A tile's blocks of its own take at most this part of L1, or half of it if the node cannot be cut so."""
 
 NEAR_NODES = 12
 """Nodes between two uses of a storage up to which it may stay in L1."""
@@ -86,14 +86,13 @@ def choose_tiling(graph: Graph, layout: Layout, costs: Costs, parts: int = 4) ->
 
 def _best(graph: Graph, work: Work, costs: Costs, parts: int) -> Tiling:
     limit = costs.cfg.l1_bytes - costs.cfg.l1_reserved_bytes
-    most = prod(loop.extent for loop in work.domain.loops)
-    while parts < 2 * most:
-        options = [s for n in dict.fromkeys((1, parts)) for s in _in_rows(work.domain, n, costs.cfg)]
+    tiles = [parts << n for n in range((MOST_TILES // parts).bit_length())]
+    for sums, share, count in product((False, True), (TILES_IN_L1, 2), tiles):
+        options = [s for n in dict.fromkeys((1, count)) for s in _in_rows(work.domain, n, sums, costs.cfg)]
         fits = [s for s in options if _least_bytes(graph, work, s) <= limit]
-        fits = [s for s in fits if _largest_tile_bytes(work, s) <= limit // TILES_IN_L1]
+        fits = [s for s in fits if _moved_bytes(work, s) <= limit // share]
         if fits:
             break
-        parts *= 2
     else:
         fits = [sizes for _, sizes in _smaller(graph, work, costs.cfg, limit)]
     compute = cache(lambda kind: _compute_cycles(work, dict(kind), costs))
@@ -122,18 +121,18 @@ def _in_panels(works: Mapping[int, Work], tilings: Mapping[int, Tiling]) -> dict
     return {index: replace(tiling, split=frozenset(split[index])) for index, tiling in tilings.items()}
 
 
-def _largest_tile_bytes(work: Work, sizes: Mapping[str, int]) -> int:
-    """Of the operands that are not held whole."""
+def _moved_bytes(work: Work, sizes: Mapping[str, int]) -> int:
+    """Of a tile's operands that are not held whole."""
     moved = [a for a in work.accesses if a and not a.in_place(largest_tile(a, sizes))]
-    return max((tile_bytes(a, sizes) for a in moved), default=0)
+    return sum(tile_bytes(a, sizes) for a in moved)
 
 
-def _in_rows(domain: Domain, parts: int, cfg: HwConfig) -> Iterator[dict[str, int]]:
+def _in_rows(domain: Domain, parts: int, sums: bool, cfg: HwConfig) -> Iterator[dict[str, int]]:
     """Sizes where a tile is a run of rows as they follow each other in memory, so that there are about ``parts`` tiles:
-    outer loops have size 1, one is cut, those inside are whole. A product may be cut by columns instead. Sums are cut
-    too, and channels of a convolution."""
+    outer loops have size 1, one is cut, those inside are whole. A product may be cut by columns instead. ``sums`` are
+    cut too, and then channels of a convolution."""
     parallel = [loop for loop in domain.loops if loop.kind == "parallel"]
-    cut = [loop for loop in domain.loops if loop.kind == "reduce"]
+    cut = [loop for loop in domain.loops if sums and loop.kind == "reduce"]
     for walk in [parallel] if domain.dense or len(parallel) < 2 else [parallel, [*parallel[:-2], parallel[-1]]]:
         sizes = {loop.name: loop.extent for loop in domain.loops}
         left = parts

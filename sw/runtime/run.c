@@ -4,24 +4,21 @@
 
 void tdco_run(const tdco_program *program)
 {
-    uint32_t issued[TDCO_KINDS] = {0}, finished[TDCO_KINDS] = {0}, left = 0;
+    uint32_t issued[TDCO_KINDS] = {0}, finished[TDCO_KINDS] = {0}, n[TDCO_KINDS], left = 0;
     tdco_when head[TDCO_KINDS]; /* of the staged command */
     uint32_t staged = 0;        /* a bit per queue */
+    uint32_t next = 0;          /* the queue staged last */
 
     for (uint32_t kind = 0; kind < TDCO_KINDS; kind++)
-        left += program->n[kind];
+        left += n[kind] = program->n[kind];
     tdco_port_begin(program);
     while (left) {
-        uint32_t started = 0;
+        uint32_t started = 0, prepared = 0;
         tdco_port_poll(finished);
         for (uint32_t kind = 0; kind < TDCO_KINDS; kind++) {
-            if (!(staged >> kind & 1)) {
-                if (issued[kind] == program->n[kind] || !tdco_port_stage(kind, issued[kind], &head[kind]))
-                    continue;
-                staged |= 1u << kind;
-            }
-            if (finished[TDCO_IN] < head[kind].wait[TDCO_IN] || finished[TDCO_OUT] < head[kind].wait[TDCO_OUT]
-                || finished[TDCO_GEMM] < head[kind].wait[TDCO_GEMM] || finished[TDCO_CALL] < head[kind].wait[TDCO_CALL])
+            if (!(staged >> kind & 1) || finished[TDCO_IN] < head[kind].wait[TDCO_IN]
+                || finished[TDCO_OUT] < head[kind].wait[TDCO_OUT] || finished[TDCO_GEMM] < head[kind].wait[TDCO_GEMM]
+                || finished[TDCO_CALL] < head[kind].wait[TDCO_CALL])
                 continue;
             tdco_port_start(kind, head[kind].command);
             staged &= ~(1u << kind);
@@ -29,13 +26,21 @@ void tdco_run(const tdco_program *program)
             started++;
         }
         left -= started;
-        if (!started)
+        /* One at a time: staging reads a table in L2, and what could start should not wait for more than one. */
+        for (uint32_t turn = 0; turn < TDCO_KINDS && !prepared; turn++) {
+            next = (next + 1) % TDCO_KINDS;
+            if (!(staged >> next & 1) && issued[next] < n[next] && tdco_port_stage(next, issued[next], &head[next])) {
+                staged |= 1u << next;
+                prepared = 1;
+            }
+        }
+        if (!started && !prepared)
             tdco_port_sleep();
     }
     for (tdco_port_poll(finished);; tdco_port_poll(finished)) {
         uint32_t running = 0;
         for (uint32_t kind = 0; kind < TDCO_KINDS; kind++)
-            running += program->n[kind] - finished[kind];
+            running += n[kind] - finished[kind];
         if (!running)
             return;
         tdco_port_sleep();

@@ -14,8 +14,8 @@
 
 enum { TDCO_IN, TDCO_OUT, TDCO_GEMM, TDCO_CALL, TDCO_KINDS };
 
-/* When a command may start; the first member of every command. */
-typedef struct {
+/* When a command may start; the first member of every command. Whole words, since the controller reads it in L2. */
+typedef struct __attribute__((aligned(4))) {
     uint16_t command, wait[TDCO_KINDS];
 } tdco_when;
 

@@ -37,7 +37,7 @@ volatile uint32_t tdco_command_index TDCO_L1_DATA;
 
 /* The controller's own. */
 static struct {
-    const tdco_program *program;
+    tdco_program program; /* its tables are in L2, where every word takes long to read */
     uint32_t jobs_before, calls_before; /* at tdco_port_begin() */
     channel channels[2];                /* TDCO_IN, TDCO_OUT */
 } now TDCO_L1_DATA;
@@ -49,7 +49,7 @@ static uint32_t engine(uint32_t reg)
 
 void tdco_port_begin(const tdco_program *program)
 {
-    now.program = program;
+    now.program = *program;
     now.jobs_before = engine(TDCO_REG_FINISHED);
     now.calls_before = work.posted;
     for (uint32_t kind = TDCO_IN; kind <= TDCO_OUT; kind++)
@@ -130,7 +130,7 @@ static int stage_call(const tdco_call *call)
 
 int tdco_port_stage(uint32_t kind, uint32_t index, tdco_when *when)
 {
-    const tdco_when *const entry = tdco_entry(now.program, kind, index);
+    const tdco_when *const entry = tdco_entry(&now.program, kind, index);
     const int staged = kind == TDCO_GEMM ? stage_job((const tdco_job *)entry)
         : kind == TDCO_CALL              ? stage_call((const tdco_call *)entry)
                                          : stage_copy(kind, (const tdco_copy *)entry);
