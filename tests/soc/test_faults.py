@@ -156,6 +156,18 @@ ALONE = {
     "no DMA register to load": ("(void)*tdco_reg(TDCO_DMA_BASE + 8);", "load from no register of the DMA", 0),
     "no L3 DMA register": ("*tdco_reg(TDCO_L3_DMA_BASE + 0x20) = 1;", "store to no register of the L3 DMA", 0),
     "L3 DMA register of stores": ("(void)*tdco_reg(TDCO_L3_DMA_BASE);", "load from no register of the L3 DMA", 0),
+    "no engine register": ("*tdco_reg(TDCO_ENGINE_BASE + 0x68) = 1;", "access to no register of the engine", 0),
+    "no engine register to load": (
+        "(void)*tdco_reg(TDCO_ENGINE_BASE + 0x3F0);",
+        "access to no register of the engine",
+        MEMORY_MAP["engine"].base + 0x3F0,
+    ),
+    "last of the engine's window": ("*tdco_reg(TDCO_ENGINE_BASE + 0x3F4) = 1;", "access to no register of the eng", 0),
+    "no cache register": ("*tdco_reg(TDCO_ICACHE_BASE + 0x20) = 1;", "access to no register of the instruction c", 0),
+    "no cache register to load": ("(void)*tdco_reg(TDCO_ICACHE_BASE + 4);", "access to no register of the instr", 0),
+    "no output register": ("*tdco_reg(TDCO_STDOUT_BASE + 4) = 'x';", "store to no register", 0),
+    "output register to load": ("(void)*tdco_reg(TDCO_STDOUT_BASE);", "load from no register", 0),
+    "no exit register": ("*tdco_reg(TDCO_SOC_CONTROL_BASE) = 1;", "store to no register", 0),
     "byte of a register": ("*(volatile uint8_t *)TDCO_DMA_BASE = 1;", "access to a peripheral's register by less", 0),
     "byte of the engine": (
         "*(volatile uint8_t *)TDCO_ENGINE_BASE = 1;",

@@ -41,6 +41,12 @@ uint32_t peripheral_cycles(uint32_t addr)
                                                             : TDCO_PERIPHERAL_LATENCY_CYCLES;
 }
 
+bool is_engine_register(uint32_t offset)
+{
+    return offset <= TDCO_REG_FLAGS || within(offset, TDCO_REG_X_ADDR, 4 * TDCO_JOB_WORDS)
+        || (offset >= TDCO_REG_CYCLES_BUSY && offset <= TDCO_REG_MACS_HI);
+}
+
 const char *trap_name(uint32_t cause)
 {
     return cause == ILLEGAL ? "illegal instruction" : cause == BREAKPOINT ? "breakpoint" : "environment call";
@@ -248,6 +254,8 @@ void Cluster::access_peripheral(uint32_t index, uint32_t pc)
             hart.wait_since = hart.ready_at;
         }
     } else if (within(m.addr, TDCO_ENGINE_BASE, TDCO_ENGINE_SIZE)) {
+        if (!is_engine_register(m.addr - TDCO_ENGINE_BASE))
+            return stop("access to no register of the engine", index, pc, m.addr);
         hart.wait = m.bytes == 4 ? Wait::engine : Wait::none; // taken when the register port is free
     } else if (within(m.addr, TDCO_DMA_BASE, TDCO_DMA_SIZE)) {
         if (m.write && dma.store(index, m.addr - TDCO_DMA_BASE, m.data, now, fault))
@@ -260,16 +268,22 @@ void Cluster::access_peripheral(uint32_t index, uint32_t pc)
         if (!m.write)
             value = l3_dma.load(m.addr - TDCO_L3_DMA_BASE, fault);
     } else if (within(m.addr, TDCO_ICACHE_BASE, TDCO_ICACHE_SIZE)) {
+        if (m.addr != TDCO_ICACHE_BASE + TDCO_ICACHE_ENABLE)
+            return stop("access to no register of the instruction cache", index, pc, m.addr);
         cache_enabled = m.write ? m.data & 1 : cache_enabled;
         value = cache_enabled;
-    } else if (within(m.addr, TDCO_STDOUT_BASE, TDCO_STDOUT_SIZE) && m.write) {
+    } else if (m.addr == TDCO_STDOUT_BASE + TDCO_STDOUT_PUTC && m.write) {
         output.push_back(char(m.data));
     } else if (m.addr == TDCO_SOC_CONTROL_BASE + TDCO_SOC_EXIT && m.write) {
         exited = m.data >> 31;
         exit_code = m.data & 0x7FFFFFFF;
     } else {
-        const bool below = within(m.addr, TDCO_L1_BASE - TDCO_STACK_BYTES, TDCO_STACK_BYTES);
-        return stop(below ? "stack overflow" : std::string(m.write ? "store" : "load") + " outside mapped memory",
+        if (within(m.addr, TDCO_L1_BASE - TDCO_STACK_BYTES, TDCO_STACK_BYTES))
+            return stop("stack overflow", index, pc, m.addr);
+        const bool peripheral = within(m.addr, TDCO_STDOUT_BASE, TDCO_STDOUT_SIZE)
+            || within(m.addr, TDCO_SOC_CONTROL_BASE, TDCO_SOC_CONTROL_SIZE);
+        return stop(std::string(m.write ? "store " : "load ")
+                        + (peripheral ? m.write ? "to no register" : "from no register" : "outside mapped memory"),
                     index, pc, m.addr);
     }
     if (m.bytes != 4)
