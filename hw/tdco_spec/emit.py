@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 
 from .cluster import CLUSTER_CONSTANTS, EVENTS
-from .config import HwConfig
+from .config import ICACHE_WAYS, HwConfig
 from .memmap import MEMORY_MAP
 from .regs import JOB_FLAGS, JOB_REGISTERS, REGISTERS, STATUS_FLAGS
 
@@ -33,6 +33,7 @@ def c_header(cfg: HwConfig) -> str:
         f"#define TDCO_TILE_COLS {cfg.tile_cols}",
         f"#define TDCO_PORT_WORDS {cfg.port_words}",
         f"#define TDCO_STACK_BYTES {cfg.stack_bytes}",
+        f"#define TDCO_ICACHE_WAYS {ICACHE_WAYS}",
         "",
     ]
     sizes = region_sizes(cfg)

@@ -12,7 +12,7 @@ namespace soc {
 
 // A set-associative cache of line addresses; it knows what it holds, the bytes come from memory.
 struct Cache {
-    static constexpr uint32_t WAYS = 4;
+    static constexpr uint32_t WAYS = TDCO_ICACHE_WAYS;
     std::vector<uint32_t> lines; // [set][way], line address + 1, 0: empty
     uint8_t draw = 0;            // a shift register with feedback; two of its bits are the way to replace
 

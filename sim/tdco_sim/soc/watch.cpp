@@ -33,7 +33,7 @@ template <class Visit> void rows(const Transfer &t, Visit visit)
         visit(addr, std::min(t.row_bytes, t.bytes - done));
 }
 
-bool any(const std::vector<uint8_t> &counts, uint32_t offset, uint32_t bytes)
+bool any(const std::vector<uint16_t> &counts, uint32_t offset, uint32_t bytes)
 {
     for (uint32_t i = offset; i < offset + bytes; i++)
         if (counts[i])
@@ -49,9 +49,9 @@ void Uses::add(uint32_t addr, uint32_t bytes, bool write, int change)
 {
     if (!holds(addr, bytes))
         return; // whoever makes the access reports it
-    std::vector<uint8_t> &counts = write ? writers : readers;
+    std::vector<uint16_t> &counts = write ? writers : readers;
     for (uint32_t i = addr - base; i < addr - base + bytes; i++)
-        counts[i] = uint8_t(counts[i] + change);
+        counts[i] = uint16_t(counts[i] + change);
 }
 
 void Uses::add(const tdco::Job &job, int change)

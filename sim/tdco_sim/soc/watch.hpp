@@ -10,10 +10,10 @@
 
 namespace soc {
 
-// How many users read and write each byte of a memory.
+// How many users read and write each byte of a memory. 16 bits: a program numbers its commands with as many.
 struct Uses {
     uint32_t base;
-    std::vector<uint8_t> readers, writers;
+    std::vector<uint16_t> readers, writers;
 
     Uses(uint32_t base_addr, uint32_t bytes) : base(base_addr), readers(bytes), writers(bytes) {}
     bool holds(uint32_t addr, uint32_t bytes) const
