@@ -161,7 +161,10 @@ def _show(result: dict[str, Any]) -> None:
     if energy := result.get("energy_uj"):
         parts = ", ".join(f"{name.replace('_', ' ')} {value:,.1f}" for name, value in energy.items() if name != "total")
         shown["energy_uj"] = f"about {energy['total']:,.0f} ({parts}): an estimate, docs/soc.md"
-    key_values("run", {k: v for k, v in shown.items() if v is not None and v != [] and k != "profile"})
+    apart = ("profile", "output")
+    key_values("run", {k: v for k, v in shown.items() if v is not None and v != [] and k not in apart})
+    if output := result.get("output"):
+        console.print(f"the firmware printed: {output.rstrip()}", markup=False)
     if profile := result.get("profile"):
         show_profile(profile)
     if result["unchanged"]:
@@ -252,7 +255,7 @@ def summary(
         rate = document["hw"]["clock_hz"] * steps / cycles
         timing: dict[str, Any] = {"cycles": cycles, "engine_timing": ENGINE_TIMING[engine]}
         timing |= {"flop_per_cycle": flop / cycles, "updates_per_second": rate}
-        more = {key: stats.get(key) for key in ("busy", "instructions", "firmware_sha256")}
+        more = {key: stats.get(key) for key in ("busy", "instructions", "firmware_sha256", "output")}
         more |= {key: stats[key] for key in ("profile", "gvsoc_version") if key in stats}
         counted = "instructions" in stats  # GVSoC counts none
         return {**report, **timing, **more, "energy_uj": estimate(stats) if counted else None}

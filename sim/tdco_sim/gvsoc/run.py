@@ -74,6 +74,7 @@ def run(
     stats = {
         "steps": steps,
         "seconds": time.perf_counter() - began,
+        "output": "".join(run.output for run in runs),
         **_stats(runs, cfg),
         "firmware_sha256": hashlib.sha256(elf.path.read_bytes()).hexdigest(),
         "gvsoc_version": gvsoc.version,

@@ -23,6 +23,7 @@ FLAGS = (
     "-fomit-frame-pointer",
     "-fno-sanitize=all",
     "-ffreestanding",
+    "-fno-jump-tables",  # they would lie in L2, where kernels load nothing
     "-Wall",
     "-Wextra",
 )

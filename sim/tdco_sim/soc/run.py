@@ -136,6 +136,7 @@ def _stats(sim: Simulator, steps: int, step_cycles: list[int], seconds: float) -
     return {
         "steps": steps,
         "seconds": seconds,
+        "output": sim.output,
         "firmware_sha256": hashlib.sha256(sim.elf.path.read_bytes()).hexdigest(),
         "jobs": raw["jobs"],
         "macs": raw["macs"],

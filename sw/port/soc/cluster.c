@@ -48,9 +48,10 @@ static void put_number(uint32_t value, uint32_t radix, int negative, int width, 
 {
     char digits[12];
     int n = 0;
-    do
-        digits[n++] = "0123456789abcdef"[value % radix];
-    while (value /= radix);
+    do {
+        const uint32_t digit = value % radix; /* no table: kernels may print, but load nothing from L2 */
+        digits[n++] = (char)(digit < 10 ? '0' + digit : 'a' + digit - 10);
+    } while (value /= radix);
     if (negative)
         digits[n++] = '-';
     for (; width > n; width--)
