@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import os
 import re
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from elftools.elf.elffile import ELFFile
 from tdco.cli import main
 from tdco_sim.soc.elf import read_elf
 from tdco_sim.soc.lines import source_line
@@ -61,13 +61,16 @@ def test_objdump_reads_the_firmware(compiled: tuple[Path, dict[str, Any]]) -> No
     assert "addi\tsp, sp" in text
 
 
-@pytest.mark.skipif(not shutil.which("gdb-multiarch"), reason="gdb-multiarch is not installed")
+GDB = shutil.which("gdb-multiarch") or shutil.which("gdb")
+
+
+@pytest.mark.skipif(not GDB, reason="gdb is not installed")
 def test_gdb_reads_the_firmware(compiled: tuple[Path, dict[str, Any]]) -> None:
-    command = ["gdb-multiarch", "-batch", "-ex", "info line tdco_run", "-ex", "ptype tdco_prog"]
+    command = [str(GDB), "-batch", "-ex", "info line tdco_run", "-ex", "ptype tdco_prog"]
     command.append(str(compiled[0] / "firmware.elf"))
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "run.c" in text
-    assert "n_commands" in text
+    assert "uint32_t n_buffers;" in text
 
 
 @pytest.mark.skipif(not shutil.which("readelf"), reason="binutils are not installed")
@@ -90,10 +93,7 @@ def test_source_lines_are_those_of_addr2line(compiled: tuple[Path, dict[str, Any
     assert [source_line(elf.path, pc) for pc in pcs] == ["" if line.startswith("??") else line for line in want]
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("elftools"), reason="pyelftools is not installed")
 def test_elftools_reads_the_firmware(compiled: tuple[Path, dict[str, Any]]) -> None:
-    from elftools.elf.elffile import ELFFile
-
     with (compiled[0] / "firmware.elf").open("rb") as file:
         elf = ELFFile(file)
         assert elf.get_machine_arch() == "RISC-V"
@@ -124,6 +124,46 @@ def test_run_uses_the_firmware_and_reports(compiled: tuple[Path, dict[str, Any]]
     parts = ("engine", "cores", "l2", "l3")
     assert energy["total"] == pytest.approx(sum(energy[part] for part in parts))
     assert energy["engine"] == pytest.approx(made["macs"] * 2 / 755e9 * 1e6)
+
+
+def test_what_the_firmware_prints_is_reported(compiled: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(compiled[0], out)
+    source = (out / "program.c").read_text()
+    kernel = "tdco_nll_loss_f32"
+    talks = f"""
+        #ifdef __riscv
+        #include "cluster.h"
+        static const char words[] __attribute__((section(".l1.arguments"))) = "core %d of %d\\n";
+        static void talks(const tdco_args *args, uint32_t core, uint32_t cores)
+        {{
+            {kernel}(args, core, cores);
+            if (core == 3)
+                tdco_printf(words, core, cores);
+        }}
+        #else /* on platform host */
+        #define talks {kernel}
+        #endif
+    """
+    head, calls = source.split("static const tdco_call calls[]")
+    changed = f"{head}{talks}static const tdco_call calls[]{calls.replace(kernel, 'talks', 1)}"
+    (out / "program.c").write_text(changed)
+    for engine in ("golden", "model"):
+        result = invoke("run", str(out), "--platform", "soc", "--engine", engine, "--steps", "2")
+        assert result["output"] == 2 * "core 3 of 8\n"
+        assert result["ok"]
+    shown = CliRunner().invoke(main, ["run", str(out), "--platform", "soc"])
+    assert shown.exit_code == 0 and "the firmware printed: core 3 of 8" in shown.stderr
+    assert invoke("run", str(compiled[0]), "--platform", "soc")["output"] == ""
+
+
+def test_a_step_on_the_cores_alone(compiled: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    made = compile_mlp(tmp_path / "out", "--no-engine")
+    assert made["gemm_jobs"] == 0
+    result = invoke("run", str(tmp_path / "out"), "--platform", "soc")
+    assert result["mismatches"] == 0 and result["words_compared"] > 0
+    assert result["busy"]["engine"] == 0
+    assert result["loss"] == invoke("run", str(compiled[0]), "--platform", "soc")["loss"]
 
 
 def test_rtl_runs_every_job_of_the_schedule(compiled: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
@@ -179,3 +219,58 @@ def test_faults_and_limits_end_a_run_with_code_1(compiled: tuple[Path, dict[str,
     error = invoke("run", str(broken), "--platform", "soc", code=1)["error"]
     assert "outside the buffers of its command" in error["what"]
     assert "controller" in error["what"]
+
+
+# what a change of the compiled program.c does: {name: (pattern, its replacement, messages)}
+BROKEN: dict[str, tuple[str, str, list[str]]] = {
+    "a job that does not wait for the one before it": (
+        # the first job waits for all copies of the second, which so comes right behind it, but without AFTER
+        r"(1 Gemm 0\.linear \*/\n *\{\{3, )\{3, (.*\n.*3 Gemm 3\.linear \*/\n.*), 0x4A\},",
+        r"\1{5, \2, 0x0A},",
+        [
+            "engine job on bytes an earlier job uses, without the AFTER flag",
+            "controller, pc",
+            "in tdco_port_start, main.c:",
+            "engine job 1 of 3 Gemm 3.linear",
+            "the address is in 1.relu",
+        ],
+    ),
+    "a kernel that does not wait for a job": (
+        r"\{0, 0, 2, 0\}\}, tdco_log_softmax_f16",
+        "{0, 0, 1, 0}}, tdco_log_softmax_f16",
+        [
+            "load of bytes an engine job under way writes",
+            "core ",
+            "in tdco_log_softmax_f16, cross_entropy.c:",
+            "the address is in logits",
+        ],
+    ),
+    "a kernel that leaves rows unwritten": (
+        r"(tdco_log_softmax_f16, .*)\{4, 10\}",
+        r"\1{3, 10}",
+        [
+            "read by a core of bytes nobody wrote",
+            "core ",
+            "in tdco_nll_loss_f32, cross_entropy.c:",
+            "SoftmaxCrossEntropyLoss",
+            "the address is in log_prob",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_faults_of_a_compiled_program(name: str, compiled: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    """The message names tensor, command, function and line; exit code 1, with cycle model and without."""
+    pattern, replacement, messages = BROKEN[name]
+    out = tmp_path / "out"
+    shutil.copytree(compiled[0], out)
+    text = (out / "program.c").read_text()
+    changed, count = re.subn(pattern, replacement, text, count=1, flags=re.MULTILINE)
+    assert count == 1 and changed != text
+    (out / "program.c").write_text(changed)
+    for engine in ("golden", "model"):
+        what = invoke("run", str(out), "--platform", "soc", "--engine", engine, code=1)["error"]["what"]
+        for message in messages:
+            assert message in what, f"{message}: {what}"
+        assert re.search(r"_\w+, \w+\.c:\d+;", what)
