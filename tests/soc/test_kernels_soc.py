@@ -12,18 +12,21 @@ from contextlib import closing
 import numpy as np
 import pytest
 from tdco.cli.bench_soc import bench_costs, bench_samples
+from tdco.cores import gemm_call
 from tdco.cost import CORE_CYCLES
 from tdco.ops import OpDef, all_ops
-from tdco.program import KernelCall
+from tdco.program import GemmJob, KernelCall, Ref
 from tdco_sim.errors import SimError
 from tdco_sim.soc.kernels import KernelRunner
 from tdco_spec import MEMORY_MAP, get_config
 
 from ..ops import harness
+from ..ops.test_cores import Y_FORMS
+from ..ops.test_cores import job as product_job
 from ..ops.test_samples import test_host_c_against_eval as against_eval
 
 CFG = get_config("rm_12x4")
-INSTEAD_OF_THE_ENGINE = {"tdco_gemm_f16"}
+INSTEAD_OF_THE_ENGINE = "tdco_gemm_f16"
 """No operator asks for it: the compiler puts it in the place of engine jobs, on request."""
 CASES = [(op, n) for op in all_ops().values() if op.domain for n in range(len(op.samples))]
 
@@ -59,8 +62,49 @@ def test_kernels_give_the_bits_of_the_host_and_eval(
 def test_the_samples_reach_every_kernel(runner: KernelRunner) -> None:
     """And so does ``tdco bench kernels``."""
     measured = {row["kernel"] for row in bench_samples(CFG)}
-    assert measured == set(runner.kernels) - INSTEAD_OF_THE_ENGINE
+    assert measured | {INSTEAD_OF_THE_ENGINE} == set(runner.kernels)
     assert len(measured) > 30
+
+
+@pytest.mark.parametrize("y", Y_FORMS)
+@pytest.mark.parametrize("flips", list(np.ndindex(2, 2, 2)))
+def test_products_on_the_cores_give_the_engines_bits_and_eval(
+    flips: tuple[int, int, int], y: str, runner: KernelRunner
+) -> None:
+    """The bits of a chain of multiply-adds in numpy; eval within an fp16's error for each step of K."""
+    for shape in ((5, 7, 9), (12, 16, 33)):
+        l1, relu = harness.L1(), flips[0] != flips[1]
+        job = product_job(l1, shape, (bool(flips[0]), bool(flips[1]), bool(flips[2])), y, relu, flips[2])
+        size = (l1.top + harness.GUARD_BYTES) & ~1
+        l1.memory[:size] = np.random.default_rng(sum(shape)).normal(size=size // 2).astype(np.float16).view(np.uint8)
+        memory, call = l1.memory[:size].copy(), gemm_call(job)
+        x, w, addend = (operand.copy() if operand is not None else None for operand in factors(l1, job))
+        harness.run_gemm(l1, job)
+        offsets = [l1.buffers[r.buffer][0] + r.offset if r else None for r in call.refs]
+        buffers = [l1.buffers[r.buffer] for r in call.refs if r]
+        assert runner.run(call.symbol, memory, offsets, buffers, call.ints, call.floats) > 0
+        np.testing.assert_array_equal(memory, l1.memory[:size])
+        (want,) = all_ops()["MatMul"].eval([x, w], {})
+        want = want if addend is None else want + addend
+        z = matrix(l1, job.z, (job.m, job.n), job.z_stride, job.trans_z)
+        np.testing.assert_allclose(z, np.maximum(want, 0) if relu else want, atol=job.k * 8 * 2**-11)
+
+
+def matrix(l1: harness.L1, ref: Ref, shape: tuple[int, int], stride: int, transposed: bool) -> np.ndarray:
+    stored = l1.view(ref, shape[::-1] if transposed else shape, (stride, 2), np.dtype(np.float16))
+    return (stored.T if transposed else stored).astype(np.float64)
+
+
+def factors(l1: harness.L1, job: GemmJob) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """X, W and Y of a job in binary64."""
+    x = matrix(l1, job.x, (job.m, job.k), job.x_stride, job.trans_x)
+    w = matrix(l1, job.w, (job.k, job.n), job.w_stride, job.trans_w)
+    if job.y is None:
+        return x, w, None
+    if not job.y_column:
+        return x, w, matrix(l1, job.y, (job.m, job.n), job.y_stride, job.trans_z)
+    column = l1.view(job.y, (job.n if job.trans_z else job.m, 1), (job.y_stride, 2), np.dtype(np.float16))
+    return x, w, (column.T if job.trans_z else column).astype(np.float64)
 
 
 def test_the_compiler_counts_with_measured_cycles() -> None:
