@@ -31,11 +31,10 @@ def faulty() -> Path:
     "flags", [{}, {"trans_x": True}, {"trans_w": True, "bias": True}, {"trans_z": True, "y": False}]
 )
 @pytest.mark.parametrize(("stall", "repeat"), [(0.0, 1), (0.3, 1), (0.0, 7), (0.2, 6)])
-def test_jobs_equal_golden(engine: Path, flags: dict[str, bool], stall: float, repeat: int) -> None:
+def test_jobs_equal_golden(engine: Path, flags: dict[str, bool], stall: float, repeat: int, seed: int) -> None:
     shapes = [(1, 1, 1), (3, 4, 5), (7, 9, 2), (12, 17, 33)]
-    for shape, result in zip(
-        shapes, bench.bench_gemm(engine, SMALL, shapes, stall=stall, repeat=repeat, **flags), strict=True
-    ):
+    results = bench.bench_gemm(engine, SMALL, shapes, stall=stall, repeat=repeat, seed=seed, **flags)
+    for shape, result in zip(shapes, results, strict=True):
         assert (result["mismatches"], result["guard_errors"]) == (0, 0), result
         assert result["macs"] == repeat * np.prod(shape)
         assert result["words_compared"] == repeat * shape[0] * shape[1]
@@ -43,10 +42,10 @@ def test_jobs_equal_golden(engine: Path, flags: dict[str, bool], stall: float, r
         assert result["busy"] <= result["cycles"] <= result["busy"] + (0 if repeat == 1 else 10**6)
 
 
-def test_step_with_check(engine: Path, tmp_path: Path) -> None:
+def test_step_with_check(engine: Path, tmp_path: Path, seed: int) -> None:
     """A whole program with the RTL, compared with golden after every job; the ID register is this configuration's."""
-    x = np.random.default_rng(1).normal(size=(2, tiny.M, tiny.K)).astype(np.float16)
-    w = np.random.default_rng(2).normal(size=(tiny.K, tiny.N)).astype(np.float16)
+    rng = np.random.default_rng(seed)
+    x, w = (rng.normal(size=size).astype(np.float16) for size in ((2, tiny.M, tiny.K), (tiny.K, tiny.N)))
     out = tiny.write(tmp_path, SMALL, w)
     result = host.run(out, engine, golden.build(SMALL), {"x": x})
     assert result.stats["mismatches"] == 0

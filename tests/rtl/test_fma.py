@@ -48,8 +48,8 @@ def random_vectors_f16(count: int, seed: int) -> tuple[U16, U16, U16]:
     return a, b, c
 
 
-def test_array_reference_is_exact() -> None:
-    a, b, c = (np.concatenate(pair) for pair in zip(corner_vectors(), random_vectors_f16(30_000, 1), strict=True))
+def test_array_reference_is_exact(seed: int) -> None:
+    a, b, c = (np.concatenate(pair) for pair in zip(corner_vectors(), random_vectors_f16(30_000, seed), strict=True))
     results = [reference.fma_exact(*map(int, vector)) for vector in zip(a, b, c, strict=True)]
     for got, name in zip(reference.fma(a, b, c), ("z", "overflow", "invalid"), strict=True):
         np.testing.assert_array_equal(got, [getattr(result, name) for result in results])
@@ -78,14 +78,14 @@ def test_reference_known_values(a: int, b: int, c: int, z: int) -> None:
 
 
 @pytest.mark.parametrize("pipe", [0, 1, 2, 3, 5])
-def test_latency_and_enable(pipe: int) -> None:
+def test_latency_and_enable(pipe: int, seed: int) -> None:
     """Results come out pipe + 1 enabled cycles later, and nothing moves while the enable is low."""
-    a, b, c = random_vectors_f16(60, pipe)
+    a, b, c = random_vectors_f16(60, seed)
     expected = [reference.fma_exact(*map(int, vector)) for vector in zip(a, b, c, strict=True)]
     fma = Fma(pipe)
 
     async def bench(ctx: SimulatorContext) -> None:
-        rng = np.random.default_rng(pipe)
+        rng = np.random.default_rng(seed)
         enabled = 0
         while enabled < len(a) + pipe:
             enable = int(rng.integers(0, 2))
@@ -127,17 +127,17 @@ def fma_f32(a: int, b: int, c: int) -> int:
     return min((drop << 23) + quotient, 0x7F800000) | (total < 0) << 31
 
 
-def test_exact_f32_is_exact() -> None:
+def test_exact_f32_is_exact(seed: int) -> None:
     """The reference of the bench against integers, products and sums that cancel, underflow and tie included."""
-    given = random_vectors(ACC32, 20_000, 3)
+    given = random_vectors(ACC32, 20_000, seed)
     finite = (given.a & 0x7C00 != 0x7C00) & (given.b & 0x7C00 != 0x7C00) & (given.c >> 23 & 255 != 255)
     rows = np.flatnonzero(finite)[::3]
     wanted = [fma_f32(*map(int, vector)) for vector in zip(given.a[rows], given.b[rows], given.c[rows], strict=True)]
     np.testing.assert_array_equal(given.z[rows], wanted)
 
 
-def test_exact_f16_is_exact() -> None:
-    a, b, c = (np.concatenate(pair) for pair in zip(corner_vectors(), random_vectors_f16(200_000, 4), strict=True))
+def test_exact_f16_is_exact(seed: int) -> None:
+    a, b, c = (np.concatenate(pair) for pair in zip(corner_vectors(), random_vectors_f16(200_000, seed), strict=True))
     z, overflow, invalid = reference.fma(a, b, c)
     bits, flags = exact.fma(a, b, c)
     np.testing.assert_array_equal(bits, z)
@@ -162,7 +162,7 @@ FILE_CONFIG = replace(get_config("rm_12x4"), name="pipe0", rows=4, pipe=0)
 TESTFLOAT = "3C00 3C00 3C00 4000 00\n7BFF 4000 0000 7C00 05\n7C00 0000 3C00 7E00 10\n7D01 3C00 3C00 7E00 10\n"
 
 
-def test_vectors_from_files(fma_library: Path, tmp_path: Path) -> None:
+def test_vectors_from_files(fma_library: Path, tmp_path: Path, seed: int) -> None:
     text, arrays = tmp_path / "vectors.txt", tmp_path / "vectors.npz"
     text.write_text(TESTFLOAT)
     result = bench_fma(fma_library, FILE_CONFIG, vectors=text)
@@ -171,7 +171,7 @@ def test_vectors_from_files(fma_library: Path, tmp_path: Path) -> None:
     result = bench_fma(fma_library, FILE_CONFIG, vectors=text)
     assert [result[k] for k in ("vectors", "mismatches_rtl", "mismatches_golden")] == [4, 2, 2]
     assert result["examples"][0] == {"a": "3C00", "b": "3C00", "c": "3C00", "z": "4000", "expected": "4001"}
-    a, b, c = random_vectors_f16(1000, 6)
+    a, b, c = random_vectors_f16(1000, seed)
     z = reference.fma(a, b, c)[0]
     z[7] ^= 1
     np.savez(arrays, a=a, b=b, c=c, z=z)

@@ -125,9 +125,9 @@ def test_gemm_beside_cores(seed: int) -> None:
     assert all(rate > 0.19 for rate in quiet["traffic"]["quiet_core_rates"])
 
 
-def test_gemm_beside_cores_that_never_pause() -> None:
+def test_gemm_beside_cores_that_never_pause(seed: int) -> None:
     flags = {"trans_x": True, "trans_w": True, "trans_z": True, "bias": True}
-    (result,) = bench_gemm(engine_on_tcdm(), CFG, [(70, 40, 16)], traffic=1.0, repeat=3, **flags)
+    (result,) = bench_gemm(engine_on_tcdm(), CFG, [(70, 40, 16)], traffic=1.0, repeat=3, seed=seed, **flags)
     assert result["mismatches"] == result["guard_errors"] == 0
     assert result["traffic"]["ratio"] <= (WAIT + 1) / WAIT
     assert min(result["traffic"]["core_rates"]) >= 1 / (CFG.cores * (WAIT + 1))
@@ -141,12 +141,12 @@ def test_simulation_speed() -> None:
 
 
 @pytest.mark.slow
-def test_engine_and_l1_as_one_block() -> None:
+def test_engine_and_l1_as_one_block(seed: int) -> None:
     cfg = replace(SMALL, name="tiny", rows=2, cols=2, pipe=1, cores=1, l1_banks=4)
     m, n, k = 5, 7, 9
     places = {name: L1_BASE + 512 * i + 2 for i, name in enumerate("xwyz")}
     job = job_words((m, n, k), places, {"x": 2 * k, "w": 2 * n, "y": 2 * n, "z": 2 * n}, ["Y"])
-    l1 = np.random.default_rng(0).normal(size=cfg.l1_bytes // 2).astype(np.float16).view(np.uint8)
+    l1 = np.random.default_rng(seed).normal(size=cfg.l1_bytes // 2).astype(np.float16).view(np.uint8)
     wanted = l1.copy()
     reference = Engine(golden.build(cfg), wanted)
     reference.run(job)

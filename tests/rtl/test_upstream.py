@@ -71,7 +71,7 @@ def test_jobs_in_a_row_without_a_clear(library: Path, seed: int) -> None:
 def test_randomly_refused_grants(library: Path, seed: int, p: float) -> None:
     """RedMulE hung in one of twenty runs at p = 0.02, in half of them at 0.2, and once ended with wrong data."""
     for i in range(5):
-        assert sum(run(library, seed + i, [(48, 32, 32)], stall="random", p=p).jobs[0].refused.values()) > 0
+        assert sum(run(library, 5 * seed + i, [(48, 32, 32)], stall="random", p=p).jobs[0].refused.values()) > 0
 
 
 @pytest.mark.parametrize("size", [17, 18, 31, 33])
