@@ -10,6 +10,7 @@ from tdco_sim import bench, rtl
 from tdco_spec import ConfigError, HwConfig, get_config
 
 GEOMETRIES = [(1, 1, 0), (1, 1, 1), (1, 3, 0), (3, 2, 2), (2, 5, 0), (5, 3, 1), (4, 1, 4), (2, 2, 5), (16, 4, 3)]
+GEOMETRIES += [(20, 10, 2), (24, 6, 3)]  # lines longer than those of the named ones, their lengths no powers of two
 JOBS = 40
 FLAGS = ("trans_x", "trans_w", "trans_z", "y", "bias", "relu")
 
@@ -29,7 +30,7 @@ def check(cfg: HwConfig, seed: int) -> None:
         m, n, k = (int(size) for size in rng.choice(edges, 3))
         flags = {name: bool(rng.integers(0, 2)) for name in FLAGS}
         stall, repeat = 0.4 * (number % 2), int(rng.choice([1, 1, 5]))
-        (result,) = bench.bench_gemm(library, cfg, [(m, n, k)], stall=stall, repeat=repeat, seed=number, **flags)
+        (result,) = bench.bench_gemm(library, cfg, [(m, n, k)], stall=stall, repeat=repeat, seed=JOBS * seed + number, **flags)
         assert (result["mismatches"], result["guard_errors"]) == (0, 0), (flags, result)
         assert result["macs"] == repeat * m * n * k
 
