@@ -30,7 +30,9 @@ def check(cfg: HwConfig, seed: int) -> None:
         m, n, k = (int(size) for size in rng.choice(edges, 3))
         flags = {name: bool(rng.integers(0, 2)) for name in FLAGS}
         stall, repeat = 0.4 * (number % 2), int(rng.choice([1, 1, 5]))
-        (result,) = bench.bench_gemm(library, cfg, [(m, n, k)], stall=stall, repeat=repeat, seed=JOBS * seed + number, **flags)
+        (result,) = bench.bench_gemm(
+            library, cfg, [(m, n, k)], stall=stall, repeat=repeat, seed=JOBS * seed + number, **flags
+        )
         assert (result["mismatches"], result["guard_errors"]) == (0, 0), (flags, result)
         assert result["macs"] == repeat * m * n * k
 
