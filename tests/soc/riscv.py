@@ -1,11 +1,10 @@
 """Builds RV32 test programs and runs them on the bare core, on the whole cluster and, where installed, on QEMU."""
 
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
+from tdco_sim.soc import firmware
 from tdco_sim.soc.elf import Elf
 from tdco_sim.soc.simulator import Simulator, describe
 from tdco_spec import MEMORY_MAP
@@ -15,7 +14,6 @@ from .micro import CFG, engine_of
 
 ISA_DIR = Path(__file__).parent / "isa"
 QEMU = ("qemu-riscv32", "-cpu", "rv32,f=false,d=false,zfinx=true,zhinx=true")
-MCPU = "generic_rv32+m+c+zicsr+zfinx+zhinx"
 CODE, DATA = MEMORY_MAP["l2"].base, MEMORY_MAP["l1"].base + CFG.l1_reserved_bytes
 EXIT = MEMORY_MAP["soc_control"].base + SOC_CONTROL["EXIT"]
 ICACHE_ENABLE = MEMORY_MAP["icache"].base + ICACHE["ENABLE"]
@@ -46,10 +44,7 @@ def _link(source: Path, output: Path, flags: tuple[str, ...], place: dict[str, s
     for name, value in place.items():
         text = text.replace(f"@{name}@", value)
     script.write_text(text)
-    command = [sys.executable, "-m", "ziglang", "cc", "--target=riscv32-freestanding-none", f"-mcpu={MCPU}"]
-    command += ["-mabi=ilp32", "-nostdlib", "-static", f"-Wl,-T,{script}", f"-I{ISA_DIR}", *flags]
-    if chosen := os.environ.get("TDCO_CC"):
-        command[:6] = [chosen]
+    command = [*firmware.compiler(), "-mabi=ilp32", "-nostdlib", "-static", f"-Wl,-T,{script}", f"-I{ISA_DIR}", *flags]
     done = subprocess.run([*command, str(source), "-o", str(output)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{source.name} does not assemble: {done.stderr[:500]}"
 

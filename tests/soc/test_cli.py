@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,9 +17,12 @@ import pytest
 from click.testing import CliRunner
 from elftools.elf.elffile import ELFFile
 from tdco.cli import main
+from tdco_sim.soc import firmware
 from tdco_sim.soc.elf import read_elf
 from tdco_sim.soc.lines import source_line
 
+from .micro import build
+from .riscv import assemble
 from .test_soc import check_trace
 
 MODEL = f"{Path(__file__).parents[1] / 'flow' / 'models.py'}:mlp"
@@ -111,6 +115,34 @@ def test_a_missing_compiler_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
     error = compile_mlp(tmp_path / "out", code=1)["error"]
     assert "no C compiler for RV32" in error["what"]
     assert (tmp_path / "out" / "program.c").exists()
+
+
+CLANG = """#!/bin/sh
+echo "$@" >>"$0.log"
+[ "$1" = --version ] || {{ [ "$1 $2" = "{target}" ] && shift 2 && set -- {zig} "$@"; }} || exit 9
+exec {python} -m ziglang cc "$@"
+"""
+
+
+@pytest.mark.parametrize("runs_zig", [True, False], ids=["zig", "clang"])
+def test_the_compiler_can_be_chosen(runs_zig: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TDCO_CC is a command with arguments. As no clang need be installed, one that takes clang's flags is made."""
+    python = shlex.quote(sys.executable)
+    clang = tmp_path / "a clang"
+    target, zig = (" ".join(flags) for flags in (firmware.CLANG_TARGET, firmware.ZIG_TARGET))
+    clang.write_text(CLANG.format(target=target, zig=zig, python=python))
+    clang.chmod(0o755)
+    monkeypatch.setenv("TDCO_CC", f"{python} -m ziglang cc" if runs_zig else shlex.quote(str(clang)))
+    monkeypatch.setenv("TDCO_CACHE", str(tmp_path / "cache"))
+    elf = build("void tdco_start(uint32_t hart) { if (hart == 2) result[0] = hart * 1.5f; }", tmp_path)
+    assert {"_start", "tdco_start", "tdco_printf"} <= elf.addresses.keys()
+    (tmp_path / "one.S").write_text(
+        ".option arch, +zfinx, +zhinx\n.globl _start\n_start: fadd.h a0, a1, a2\n mul a0, a0, a1\n"
+    )
+    assemble(tmp_path / "one.S", tmp_path / "one.elf")
+    log = tmp_path / "a clang.log"
+    assert runs_zig != log.exists()
+    assert runs_zig or "one.S" in log.read_text()
 
 
 def test_run_uses_the_firmware_and_reports(compiled: tuple[Path, dict[str, Any]]) -> None:

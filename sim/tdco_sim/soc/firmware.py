@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -27,30 +28,34 @@ FLAGS = (
     "-Wall",
     "-Wextra",
 )
+CLANG_TARGET = ("--target=riscv32-unknown-elf", "-march=rv32imc_zicsr_zfinx_zhinx")
+ZIG_TARGET = ("--target=riscv32-freestanding-none", "-mcpu=generic_rv32+m+c+zicsr+zfinx+zhinx")
 HINT = "pip install ziglang, or name a clang for riscv32 in TDCO_CC"
 ELF_NAME = "firmware.elf"
 
 
 def compiler() -> list[str]:
-    """clang for RV32 with Zfinx and Zhinx: $TDCO_CC, else the ziglang wheel's.
+    """clang for RV32 with Zfinx and Zhinx: $TDCO_CC, a command that may have arguments, else the ziglang wheel's.
+
+    The target's flags are in it, clang's or, where the command runs Zig, Zig's.
 
     Raises:
         SimError: if there is neither.
     """
-    if own := os.environ.get("TDCO_CC"):
-        if shutil.which(own) is None:
-            raise SimError("is no program that can be run", f"TDCO_CC={own}", HINT)
-        return [own, "--target=riscv32-unknown-elf", "-march=rv32imc_zicsr_zfinx_zhinx"]
-    if importlib.util.find_spec("ziglang") is None:
+    command = shlex.split(own := os.environ.get("TDCO_CC", ""))
+    if command and shutil.which(command[0]) is None:
+        raise SimError("is no program that can be run", f"TDCO_CC={own}", HINT)
+    if not command and importlib.util.find_spec("ziglang") is None:
         raise SimError("there is no C compiler for RV32", "firmware", HINT)
-    mcpu = "-mcpu=generic_rv32+m+c+zicsr+zfinx+zhinx"
-    return [sys.executable, "-m", "ziglang", "cc", "--target=riscv32-freestanding-none", mcpu]
+    command = command or [sys.executable, "-m", "ziglang", "cc"]
+    is_zig = any(Path(word).name in ("zig", "ziglang") for word in command)
+    return [*command, *(ZIG_TARGET if is_zig else CLANG_TARGET)]
 
 
 def _version() -> str:
     """Of the compiler: what it compiles to may change with it."""
     if own := os.environ.get("TDCO_CC"):
-        return run_tool([own, "--version"], f"TDCO_CC={own}", HINT)
+        return run_tool([*shlex.split(own), "--version"], f"TDCO_CC={own}", HINT)
     return version("ziglang")
 
 
