@@ -191,6 +191,52 @@ def stack_program() -> tuple[str, list[str]]:
     return "\n".join([PROLOGUE, "    la s1, results", *lines]) + EPILOGUE + data, [f"sp {imm:+}" for imm in immediates]
 
 
+def fence_program() -> str:
+    """Code that overwrites the first instruction of a function, and calls it before and after fence.i."""
+    return (
+        PROLOGUE
+        + """
+    la s1, results
+    fence
+    fence rw, w
+    jal changed
+    sw a0, 0(s1)
+    la t0, changed
+    la t1, instead
+    lw t1, 0(t1)
+    sw t1, 0(t0)
+    fence.i
+    jal changed
+    sw a0, 4(s1)
+"""
+        + EPILOGUE
+        + """
+.option norvc
+.align 2
+changed: li a0, 11
+    ret
+instead: li a0, 22
+.data
+.align 4
+results: .space 8
+results_end:
+"""
+    )
+
+
+def misaligned_program(size: int, offset: int) -> tuple[str, bytes]:
+    """A load and a store of ``size`` bytes, ``offset`` behind an aligned address: assembly, and what it leaves."""
+    held = bytes(range(0x91, 0x99))
+    load, store = {2: ("lhu", "sh"), 4: ("lw", "sw")}[size]
+    text = PROLOGUE + f"    la s1, results\n    {load} a0, {offset}(s1)\n    sw a0, 8(s1)\n    li a1, 0x44332211\n"
+    text += f"    {store} a1, {16 + offset}(s1)\n" + EPILOGUE
+    words = ", ".join(str(byte) for byte in held)
+    text += f".data\n.align 4\nresults: .byte {words}\n.space 16\nresults_end:\n"
+    stored = bytearray(8)
+    stored[offset : offset + size] = bytes([0x11, 0x22, 0x33, 0x44])[:size]
+    return text, held + held[offset : offset + size].ljust(8, b"\0") + stored
+
+
 def integer_program(seed: int) -> str:
     """A random program of 4,000 instructions on random registers; prints its scratch memory, registers and fcsr."""
     rng = random.Random(seed)

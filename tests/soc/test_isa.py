@@ -14,8 +14,10 @@ from tdco_sim.soc.iss import run
 from .isa_programs import (
     EXPECTED,
     correct_half_sign_injections,
+    fence_program,
     fp_program,
     integer_program,
+    misaligned_program,
     programs,
     words_of,
 )
@@ -92,6 +94,27 @@ def test_fresh_operands_agree_with_qemu(suffix: str, seed: int, tmp_path: Path) 
         correct_half_sign_injections(want, labels, f" {seed}")
     assert code == 0
     assert [label for label, a, b in zip(labels, words_of(printed), want, strict=True) if a != b] == []
+
+
+def test_fences_order_stores_and_fetches(tmp_path: Path) -> None:
+    """On the bare core; on the cluster with a worker and the controller; on QEMU."""
+    text, want = fence_program(), [11, 22]
+    assert words_of(on_core(text, tmp_path)) == want
+    for hart in (3, CFG.cores):
+        assert words_of(on_cluster(text, tmp_path, hart)) == want
+    if has_qemu():
+        assert run_qemu(tmp_path / "test.elf")[1] == on_core(text, tmp_path)
+
+
+@pytest.mark.parametrize(("size", "offset"), [(2, 1), (2, 3), (4, 1), (4, 2), (4, 3)])
+def test_misaligned_accesses(size: int, offset: int, tmp_path: Path) -> None:
+    """The bare core does them; the cluster stops."""
+    text, want = misaligned_program(size, offset)
+    assert on_core(text, tmp_path) == want
+    if has_qemu():
+        assert run_qemu(tmp_path / "test.elf") == (0, want)
+    with pytest.raises(AssertionError, match="misaligned load"):
+        on_cluster(text, tmp_path, 0)
 
 
 CSR_PROGRAM = """
