@@ -61,7 +61,7 @@ def test_kernels_give_the_bits_of_the_host_and_eval(
 
 def test_the_samples_reach_every_kernel(runner: KernelRunner) -> None:
     """And so does ``tdco bench kernels``."""
-    measured = {row["kernel"] for row in bench_samples(CFG)}
+    measured = {row["kernel"] for row in bench_samples(CFG) if "skipped" not in row}
     assert measured | {INSTEAD_OF_THE_ENGINE} == set(runner.kernels)
     assert len(measured) > 30
 

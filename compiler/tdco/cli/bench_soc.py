@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -113,13 +113,18 @@ class _Calls:
 
 
 def bench_samples(cfg: HwConfig) -> Iterator[dict[str, Any]]:
-    """Every kernel call of every operator's samples: kernel, elements of its largest operand, cycles on all cores."""
+    """Every kernel call of every operator's samples: kernel, elements of its largest operand, cycles on all cores.
+
+    Of a sample that does not fit L1 as one tile, the operator under ``skipped`` instead.
+    """
     runner = _Calls(cfg)
     try:
         for op in all_ops().values():
             for sample in op.samples if op.domain else ():
                 l1, calls = sample_calls(op, sample)
-                if len(l1.memory) <= runner.room_bytes:
+                if len(l1.memory) > runner.room_bytes:
+                    yield {"skipped": op.name}
+                else:
                     for kernel, count, cycles in runner.run(l1, calls):
                         yield {"kernel": kernel, "elements": count, "cycles": cycles}
     finally:
@@ -160,6 +165,8 @@ def bench_step(out: Path) -> dict[str, dict[str, Any]]:
 
 
 def _show_kernels(result: dict[str, Any]) -> None:
+    if skipped := result["skipped"]:
+        console.print("samples that do not fit L1 as one tile: " + ", ".join(f"{n} {op}" for op, n in skipped.items()))
     if costs := result["costs"]:
         table(
             "CORE_CYCLES of compiler/tdco/cost.py",
@@ -181,9 +188,13 @@ def kernels(config: str, out: Path | None, with_costs: bool) -> dict[str, Any]:
     """Cycles per element of every kernel on the cluster: over the operators' samples, and in a compiled step."""
     cfg = get_config(config)
     runs: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    skipped: Counter[str] = Counter()
     with console.status("running kernels on the cluster simulator"):
         for row in bench_samples(cfg):
-            runs[row["kernel"]].append((row["elements"], row["cycles"]))
+            if "skipped" in row:
+                skipped[row["skipped"]] += 1
+            else:
+                runs[row["kernel"]].append((row["elements"], row["cycles"]))
     results = []
     for kernel, calls in sorted(runs.items()):
         count, cycles = max(calls)
@@ -193,7 +204,15 @@ def kernels(config: str, out: Path | None, with_costs: bool) -> dict[str, Any]:
     for kernel, values in sorted(bench_step(out).items(), key=lambda item: -item[1]["cycles"]) if out else ():
         step.append({"kernel": kernel, **values, "cycles_per_element": round(values["cycles"] / values["elements"], 3)})
     costs = bench_costs(cfg) if with_costs else {}
-    return {"ok": bool(results), "config": config, "cores": cfg.cores, "results": results, "step": step, "costs": costs}
+    return {
+        "ok": bool(results),
+        "config": config,
+        "cores": cfg.cores,
+        "results": results,
+        "skipped": skipped,
+        "step": step,
+        "costs": costs,
+    }
 
 
 def soc_speed(out: Path, engine: str) -> dict[str, Any]:
