@@ -14,7 +14,7 @@ import redmule.verilog
 from tdco_sim import golden, host
 from tdco_sim.errors import SimError
 from tdco_sim.soc.profile import critical_path
-from tdco_sim.soc.program import CALL, GEMM, IN, OUT, Command, Tables
+from tdco_sim.soc.program import CALL, GEMM, IN, OUT, Command, Tables, _nodes
 from tdco_sim.soc.run import run
 from tdco_sim.soc.simulator import Simulator
 from tdco_sim.soc.trace import Tracks
@@ -179,3 +179,12 @@ def test_critical_path() -> None:
         ((IN, 0), 5, 20),
         (None, 10, 0),
     ]
+
+
+def test_entries_of_several_lines_are_one(tmp_path: Path) -> None:
+    source = tmp_path / "program.c"
+    source.write_text(
+        "static const tdco_call calls[] = {\n    /* 1 Add a */\n    {{0, {0}}, f, {1,\n        {2, 3}}},\n"
+        "    /* 2 Mul b */\n    {{1, {0}}, g},\n    {{2, {0}}, g},\n};\n"
+    )
+    assert _nodes(source, "calls") == ("1 Add a", "2 Mul b", "2 Mul b")

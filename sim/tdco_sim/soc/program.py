@@ -125,6 +125,6 @@ def _nodes(source: Path, table: str) -> tuple[str, ...]:
             break
         elif inside and (comment := re.match(r"\s*/\* (.*) \*/$", line)):
             node = comment[1]
-        elif inside and line.lstrip().startswith("{"):
+        elif inside and re.match(r" {4}\{", line):  # a long entry goes on in lines further in
             nodes.append(node)
     return tuple(nodes)
