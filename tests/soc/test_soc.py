@@ -101,7 +101,8 @@ def check_trace(file: Path) -> tuple[list[dict[str, Any]], dict[int, str]]:
     assert len(slices) > 30
     for e in slices:
         assert e["ph"] == "X" and e["name"] and e["pid"] == 0
-        assert e["dur"] == pytest.approx(e["args"]["cycles"] / CFG.clock_hz * 1e6) and e["dur"] > 0
+        assert e["dur"] == pytest.approx(e["args"]["cycles"] / CFG.clock_hz * 1e6)
+        assert e["dur"] > 0 or tracks[e["tid"]] == "barriers"  # all may come in the same cycle
     for before, e in pairwise(slices):
         assert before["tid"] != e["tid"] or before["ts"] + before["dur"] <= e["ts"] + 1e-9, f"{before} overlaps {e}"
     return slices, tracks
