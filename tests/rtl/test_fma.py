@@ -261,3 +261,11 @@ def test_a_million_random_vectors_on_rtl(seed: int) -> None:
 def test_ten_million_random_vectors_on_rtl(seed: int) -> None:
     for part in range(10):
         check_on_rtl(3, *random_vectors_f16(1_000_000, 1000 * seed + part))
+
+
+@pytest.mark.slow
+def test_ten_million_random_vectors_with_f32_accumulator(seed: int) -> None:
+    library = rtl.build_fma(redmule.verilog.emit_fma(ACC32), ACC32)
+    for part in range(10):
+        result = bench_fma(library, ACC32, count=1_000_000, seed=1000 * seed + part)
+        assert (result["mismatches_rtl"], result["mismatches_golden"]) == (0, 0), result["examples"]
