@@ -181,16 +181,16 @@ DMA = """
         result[5] = *(volatile uint32_t *)(TDCO_L2_BASE + 0x8000 + 252) != l2[63];
         /* out of L1, then both ways at the same time */
         _Pragma("clang loop unroll(disable)")
-        for (int i = -1; i < 3; i++) {
-            const uint32_t sizes[] = {1024, 1024, 4096, 4096}, start = tdco_cycles();
-            uint32_t out = tdco_dma_start(l1, TDCO_L2_BASE + 0x10000, sizes[i + 1], 1, 0, 0), in = out;
+        for (int i = -3; i < 3; i++) {
+            const uint32_t sizes[] = {1024, 1024, 1024, 1024, 4096, 4096}, start = tdco_cycles();
+            uint32_t out = tdco_dma_start(l1, TDCO_L2_BASE + 0x10000, sizes[i + 3], 1, 0, 0), in = out;
             if (i == 2)
                 in = tdco_dma_start(l1 + 0x2000, TDCO_L2_BASE, 4096, 1, 0, 1);
             while (tdco_dma_busy(out))
                 tdco_wait_event(TDCO_EVENT_DMA);
             while (i == 2 && tdco_dma_busy(in))
                 tdco_wait_event(TDCO_EVENT_DMA);
-            if (i >= 0) /* once to warm up */
+            if (i >= 0) /* three times to warm up: caches replace by chance */
                 result[6 + i] = tdco_cycles() - start;
         }
         tdco_exit(0);
@@ -350,7 +350,7 @@ ROWS = """
     {
         uint32_t cycles = 0;
         _Pragma("clang loop unroll(disable)")
-        for (int i = 0; i < 2; i++) { /* the first to warm up */
+        for (int i = 0; i < 5; i++) { /* the first ones to warm up */
             const uint32_t before = tdco_cycles();
             const uint32_t counter = tdco_dma_start(
                 TDCO_L1_BASE + TDCO_L1_RESERVED_BYTES, TDCO_L2_BASE, row_bytes, rows, 128, to_l1);
