@@ -44,6 +44,6 @@ def test_step_of_cct2(strategy: str, tmp_path: Path) -> None:
         print(
             f"{strategy} {engine}: {cycles[engine]} cycles, {cycles[engine] / got.stats['seconds'] / 1e3:.0f} kcycle/s"
         )
-    # golden asks nothing of L1, so no core ever waits for it
-    assert 0.95 * cycles["rtl"] < cycles["golden"] <= cycles["rtl"]
     assert cycles["model"] == cycles["rtl on L1 in C++"] == cycles["rtl"]
+    # golden asks nothing of L1, so no core ever waits for it: by how much that is too fast, docs/soc.md says
+    assert 0.9 * cycles["rtl"] < cycles["golden"] <= cycles["rtl"]
