@@ -22,8 +22,8 @@ demo: $(STAMP) ## CCT-2 fine-tunes on tilted digits; one step entirely on the en
 demo-quick: $(STAMP) ## the same with linear probing: one RTL step, fewer steps after it
 	$(BIN)/tdco demo --quick
 
-test: $(STAMP) ## the tests CI runs
-	$(BIN)/pytest
+test: $(STAMP) ## the tests CI runs, a file at a time on each of two cores
+	$(BIN)/pytest -n 2 --dist loadfile
 
 test-all: $(STAMP) ## every test, the slow ones included
 	$(BIN)/pytest -m "slow or not slow"
