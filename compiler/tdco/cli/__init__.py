@@ -16,6 +16,7 @@ COMMANDS = {
     "compile": "Compiles a model and a strategy into a training step.",
     "data": "Reads a data set and says what is in it.",
     "check": "Evaluates an ONNX graph and compares its outputs or updates with given ones.",
+    "pretrain": "Trains a model of the zoo from scratch in PyTorch.",
     "run": "Runs a compiled program, compared bit for bit and with torch.",
     "compare": "Runs one step on soc and on GVSoC: cycles by kernel and engine job.",
     "bench": "Measures the engine's RTL.",
