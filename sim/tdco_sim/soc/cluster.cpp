@@ -185,7 +185,9 @@ void Cluster::step_hart(uint32_t index)
     if (in.cost == Class::jump)
         hart.access_pc = pc;
     if (in.cost == Class::jump && !watch.calls.empty())
-        watch.jumped(index, pc + in.bytes, core.pc, now, {hart.cycles.l1, hart.cycles.fetch}, tcdm.memory);
+        watch.jumped(index, pc + in.bytes, core.pc, now,
+                     {hart.cycles.l1, hart.cycles.fetch, hart.flop, hart.l1_bytes}, tcdm.memory);
+    hart.flop += flop_of(in.op);
     if (in.cost == Class::mul || in.cost == Class::mulh)
         hart.comes_late(in.rd, TDCO_MUL_USE_CYCLES);
     const uint32_t extra = extra_cycles(in, divisor);
@@ -211,6 +213,7 @@ void Cluster::access(uint32_t index, const Insn &in)
     if (in_l1) {
         if (m.write)
             watch.stored(m.addr, m.data);
+        hart.l1_bytes += m.bytes;
         const uint32_t byte = m.addr & 3;
         Port &port = tcdm.ports[index];
         port = {true, m.write, false, uint8_t(((1u << m.bytes) - 1) << byte), m.addr & ~3u, m.data << 8 * byte, 0, 0};

@@ -48,6 +48,7 @@ struct Hart {
     uint64_t wait_since = 0;
     uint32_t access_pc = 0;          // of the last load, store, jump or wfi
     HartCycles cycles{};
+    uint64_t flop = 0, l1_bytes = 0; // done; moved between it and L1
 
     explicit Hart(uint32_t cache_bytes) : l0(cache_bytes) {}
     void comes_late(uint8_t rd, uint8_t cycles)

@@ -47,6 +47,22 @@ struct Insn {
     uint32_t imm = 0;  // sign-extended; CSR number for CSR instructions; the raw word for an illegal one
 };
 
+// Floating-point operations of an instruction: a multiply-add does two; conversions and sign changes are none.
+constexpr uint32_t flop_of(Op op)
+{
+    switch (op) {
+    case Op::fmadd_s: case Op::fmsub_s: case Op::fnmsub_s: case Op::fnmadd_s:
+    case Op::fmadd_h: case Op::fmsub_h: case Op::fnmsub_h: case Op::fnmadd_h:
+        return 2;
+    case Op::fadd_s: case Op::fsub_s: case Op::fmul_s: case Op::fdiv_s: case Op::fsqrt_s: case Op::fmin_s:
+    case Op::fmax_s: case Op::feq_s: case Op::flt_s: case Op::fle_s:
+    case Op::fadd_h: case Op::fsub_h: case Op::fmul_h: case Op::fdiv_h: case Op::fsqrt_h: case Op::fmin_h:
+    case Op::fmax_h: case Op::feq_h: case Op::flt_h: case Op::fle_h:
+        return 1;
+    default: return 0;
+    }
+}
+
 // The instruction in the low bytes of `word` (its first 16 bits decide whether it is compressed).
 Insn decode(uint32_t word);
 

@@ -22,7 +22,7 @@ def profile(events: Sequence[TraceEvent], tables: Tables, cfg: HwConfig, begin: 
 
     ``kernels``: calls; elements of their largest operands; cycles from the first core's entry to the last one's exit;
     and of these, on average over the cores, ``fetch`` waiting for instructions, ``l1_wait`` for a bank, ``idle`` for
-    the slowest core. ``nodes``: cycles of the engine, cores and DMA, which overlap; ``engine_stall`` without a grant;
+    the slowest core; ``flop`` and ``l1_bytes`` of all cores together (TraceEvent). ``nodes``: cycles of the engine, cores and DMA, which overlap; ``engine_stall`` without a grant;
     ``critical``, on the critical path, and ``waiting``, before commands on that path. ``critical_path``: the step's
     cycles by what it waited for; ``control`` is the controller between one command's end and the next one's start.
     """
@@ -84,7 +84,7 @@ def critical_path(tables: Tables, spans: dict[Step, Span], begin: int, end: int)
 
 def _kernels(calls: dict[int, list[TraceEvent]], spans: dict[Step, Span], tables: Tables) -> dict[str, dict[str, int]]:
     kernels: dict[str, dict[str, int]] = defaultdict(
-        lambda: dict.fromkeys(("calls", "elements", "cycles", "fetch", "l1_wait", "idle"), 0)
+        lambda: dict.fromkeys(("calls", "elements", "cycles", "fetch", "l1_wait", "idle", "flop", "l1_bytes"), 0)
     )
     for index, parts in calls.items():
         start, stop = spans[CALL, index]
@@ -95,4 +95,6 @@ def _kernels(calls: dict[int, list[TraceEvent]], spans: dict[Step, Span], tables
         kernel["fetch"] += sum(p.fetch for p in parts) // len(parts)
         kernel["l1_wait"] += sum(p.refused for p in parts) // len(parts)
         kernel["idle"] += sum(stop - p.end for p in parts) // len(parts)
+        kernel["flop"] += sum(p.flop for p in parts)
+        kernel["l1_bytes"] += sum(p.l1_bytes for p in parts)
     return dict(kernels)

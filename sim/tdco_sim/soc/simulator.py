@@ -114,7 +114,8 @@ class TraceEvent:
     """The ``index``-th happening on a track (watch.hpp), from cycle ``start`` to ``end``.
 
     ``refused``: cycles without a grant of L1, of a kernel on one core or an engine job; ``fetch``: cycles a kernel
-    waited for instructions.
+    waited for instructions; ``flop`` and ``l1_bytes``: what a kernel did on one core, counted by the cluster simulator
+    (isa.hpp's ``flop_of``; bytes loaded from and stored to L1).
     """
 
     track: int
@@ -123,6 +124,8 @@ class TraceEvent:
     end: int
     refused: int
     fetch: int
+    flop: int = 0
+    l1_bytes: int = 0
 
 
 class Simulator:
@@ -245,7 +248,7 @@ class Simulator:
     def events(self) -> list[TraceEvent]:
         count = ctypes.c_uint64()
         start = self.library.tdco_soc_trace_events(self.handle, ctypes.byref(count))
-        layout = struct.Struct("<IIQQII")
+        layout = struct.Struct("<IIQQ4I")
         data = ctypes.string_at(start, layout.size * count.value) if count.value else b""
         return [TraceEvent(*row) for row in layout.iter_unpack(data)]
 

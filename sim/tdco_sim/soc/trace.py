@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,20 +38,28 @@ def write_perfetto(path: Path, events: Sequence[TraceEvent], tables: Tables, cfg
         {"ph": "M", "name": "thread_name", "pid": 0, "tid": track, "args": {"name": name}}
         for track, name in tracks.names().items()
     ]
+    numbers = {(c.kind, c.index): number for number, c in enumerate(tables.commands)}
     for event in events:
         cycles = event.end - event.start
-        name, arguments = _describe(event, tables, tracks)
+        name, arguments = _describe(event, tables, tracks, numbers)
         track = event.track - tracks.harts if tracks.harts <= event.track < tracks.engine else event.track
         slice_ = {"ph": "X", "name": name, "pid": 0, "tid": track, "ts": event.start * scale, "dur": cycles * scale}
         out.append({**slice_, "args": {"cycles": cycles, **arguments}})
     path.write_text(json.dumps({"traceEvents": out, "displayTimeUnit": "ns"}))
 
 
-def _describe(event: TraceEvent, tables: Tables, tracks: Tracks) -> tuple[str, dict[str, Any]]:
-    """Name and arguments of a slice."""
+def _describe(
+    event: TraceEvent, tables: Tables, tracks: Tracks, numbers: Mapping[tuple[int, int], int]
+) -> tuple[str, dict[str, Any]]:
+    """Name and arguments of a slice; ``numbers``: of each command, by kind and index."""
+
+    def issued(kind: int) -> dict[str, Any]:
+        return {"node": tables.nodes[kind][event.index], "command": numbers[kind, event.index]}
+
     if event.track < tracks.harts:
         lost = {"fetch_cycles": event.fetch, "l1_wait_cycles": event.refused}
-        return tables.calls[event.index].symbol, {"node": tables.nodes[CALL][event.index], **lost}
+        done = {"flop": event.flop, "l1_bytes": event.l1_bytes}
+        return tables.calls[event.index].symbol, {**issued(CALL), **lost, **done}
     if event.track < tracks.engine:
         woke = [name for name, bit in EVENTS.items() if event.index >> bit & 1]
         return "barrier" if woke == ["BARRIER"] else "sleep", {"woken_by": " ".join(woke)}
@@ -59,10 +67,10 @@ def _describe(event: TraceEvent, tables: Tables, tracks: Tracks) -> tuple[str, d
         m, n, k = tables.jobs[event.index]
         share = event.refused / max(1, event.end - event.start)
         arguments = {"M": m, "N": n, "K": k, "stall_share": round(share, 4)}
-        return f"{m}x{n}x{k}", {"node": tables.nodes[GEMM][event.index], **arguments}
+        return f"{m}x{n}x{k}", {**issued(GEMM), **arguments}
     if event.track == tracks.l3:
         return "L3 transfer", {"index": event.index}
     if event.track == tracks.barrier:
         return f"barrier {event.index}", {}
     kind = IN if event.track == tracks.to_l1 else OUT
-    return f"{tables.copies[kind][event.index]} bytes", {"node": tables.nodes[kind][event.index]}
+    return f"{tables.copies[kind][event.index]} bytes", issued(kind)

@@ -247,7 +247,7 @@ void Watch::job_ended(uint64_t now, uint64_t refused)
         return;
     if (tracing)
         trace.push_back({TRACK_ENGINE, jobs_ended, std::max(jobs.front().pushed, last_job_end), now,
-                         uint32_t(refused - refused_before), 0});
+                         uint32_t(refused - refused_before), 0, 0, 0});
     engine.add(jobs.front().job, -1);
     unseen.push_back(jobs.front());
     jobs.pop_front();
@@ -271,14 +271,14 @@ void Watch::blame(Fault &fault) const
                 return issued_by(flying.issuer);
 }
 
-void Watch::jumped(uint32_t hart, uint32_t from_next, uint32_t to, uint64_t now, Lost lost, Memory &l1)
+void Watch::jumped(uint32_t hart, uint32_t from_next, uint32_t to, uint64_t now, const Counts &counts, Memory &l1)
 {
     Position &position = at[hart];
     if (!position.return_to) {
         if (position.call < calls.size() && to == calls[position.call].kernel) {
             position.return_to = from_next;
             position.entered = now;
-            position.lost = lost;
+            position.counts = counts;
             const KernelCall &call = calls[position.call];
             for (uint32_t i = 0; i < call.ranges && position.call == calls_entered; i++)
                 if (call.range[i].is_new && engine.holds(call.range[i].addr, call.range[i].bytes))
@@ -287,9 +287,11 @@ void Watch::jumped(uint32_t hart, uint32_t from_next, uint32_t to, uint64_t now,
                 calls_entered++;
         }
     } else if (to == position.return_to) {
+        const Counts &before = position.counts;
         if (tracing)
-            trace.push_back({hart, position.call, position.entered, now,
-                             uint32_t(lost.refused - position.lost.refused), uint32_t(lost.fetch - position.lost.fetch)});
+            trace.push_back({hart, position.call, position.entered, now, uint32_t(counts.refused - before.refused),
+                             uint32_t(counts.fetch - before.fetch), uint32_t(counts.flop - before.flop),
+                             uint32_t(counts.l1_bytes - before.l1_bytes)});
         position.return_to = 0;
         position.call++;
     }
@@ -303,7 +305,7 @@ void Watch::slept(uint32_t hart, uint32_t events, uint64_t start, uint64_t end)
 void Watch::traced(uint32_t track, uint32_t index, uint64_t start, uint64_t end)
 {
     if (tracing)
-        trace.push_back({track, index, start, end, 0, 0});
+        trace.push_back({track, index, start, end, 0, 0, 0, 0});
 }
 
 const char *Watch::accessed(uint32_t hart, uint32_t addr, uint32_t bytes, bool write) const

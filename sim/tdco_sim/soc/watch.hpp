@@ -64,11 +64,12 @@ struct TraceEvent {
     uint32_t track, index; // index: the how-manieth of its kind; of a barrier its number
     uint64_t start, end;
     uint32_t refused, fetch; // cycles without a grant of L1; cycles without an instruction
+    uint32_t flop, l1_bytes; // of a kernel: floating-point operations, and bytes loaded from and stored to L1
 };
 
-// Cycles lost so far by whoever a trace event is about.
-struct Lost {
-    uint64_t refused = 0, fetch = 0;
+// Counts so far of the hart that a trace event is about.
+struct Counts {
+    uint64_t refused = 0, fetch = 0, flop = 0, l1_bytes = 0;
 };
 
 struct Watch {
@@ -98,7 +99,7 @@ struct Watch {
     void jobs_seen(uint32_t count);
     void jobs_seen() { jobs_seen(jobs_pushed - uint32_t(jobs.size())); }
     void engine_read(uint32_t offset, uint32_t value);
-    void jumped(uint32_t hart, uint32_t from_next, uint32_t to, uint64_t now, Lost lost, Memory &l1);
+    void jumped(uint32_t hart, uint32_t from_next, uint32_t to, uint64_t now, const Counts &counts, Memory &l1);
     void slept(uint32_t hart, uint32_t events, uint64_t start, uint64_t end);
     void traced(uint32_t track, uint32_t index, uint64_t start, uint64_t end);
     // Says which instruction started the transfer or job that a fault is about.
@@ -117,7 +118,7 @@ struct Watch {
     struct Position {
         uint32_t call = 0, return_to = 0; // calls finished; inside one unless return_to is 0
         uint64_t entered = 0;
-        Lost lost;
+        Counts counts;
     } at[HARTS];
     // What the DMA, the L3 DMA and the engine's jobs use; `unordered`: by jobs that a
     // later one is not ordered behind, ended ones too.
