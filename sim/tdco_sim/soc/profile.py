@@ -22,7 +22,9 @@ def profile(events: Sequence[TraceEvent], tables: Tables, cfg: HwConfig, begin: 
 
     ``kernels``: calls; elements of their largest operands; cycles from the first core's entry to the last one's exit;
     and of these, on average over the cores, ``fetch`` waiting for instructions, ``l1_wait`` for a bank, ``idle`` for
-    the slowest core; ``flop`` and ``l1_bytes`` of all cores together (TraceEvent). ``nodes``: cycles of the engine, cores and DMA, which overlap; ``engine_stall`` without a grant;
+    the slowest core; ``flop`` and ``l1_bytes`` of all cores together (TraceEvent).
+
+    ``nodes``: cycles of the engine, cores and DMA, which overlap; ``engine_stall`` without a grant;
     ``critical``, on the critical path, and ``waiting``, before commands on that path. ``critical_path``: the step's
     cycles by what it waited for; ``control`` is the controller between one command's end and the next one's start.
     """
