@@ -2,6 +2,7 @@
 
 PyTorch --export--> ONNX --import--> Graph --FORWARD_PASSES, autodiff(strategy), STEP_PASSES--> Graph
     --layout--> views --tile--> tiles --schedule, memory--> commands at addresses --codegen_c, files--> OUT
+                       (budget: again with values recomputed, until L2 is enough)
 """
 
 from __future__ import annotations
@@ -17,13 +18,12 @@ from tdco_spec import HwConfig
 
 from . import zoo
 from .autodiff import inference_graph, parameters, training_graph
+from .budget import plan_step, plan_within
 from .cores import without_engine
 from .cost import Predictor, default_costs
 from .errors import TdcoError
 from .files import write_program
 from .ir import Graph, prune, verify
-from .layout import assign_layout
-from .memory import plan
 from .onnx_training import import_training, is_training_graph, step_graph
 from .passes import (
     eliminate_common,
@@ -39,7 +39,6 @@ from .passes import (
 )
 from .reference import adapter_start, graph_steps, torch_steps
 from .strategies import Training, from_document, prepare, resolve
-from .tile import choose_tiling
 from .units import engine_floor
 from .zoo import Model, forward_graph
 
@@ -85,6 +84,7 @@ def compile_model(
     optimizer: str = "sgd",
     accumulate: int = 1,
     engine: bool = True,
+    l2_bytes: int | None = None,
 ) -> dict[str, Any]:
     """Compiles one step of ``model`` under ``strategy`` for ``cfg`` into OUT; returns the document of program.json.
 
@@ -93,6 +93,8 @@ def compile_model(
     runs are compared with. ``batch`` overrides the example input's, ``lr`` the optimizer's learning rate, ``loss``
     the model's; an update comes every ``accumulate`` steps. ``predict`` gives a job's engine cycles, by default the
     closed formula. Without ``engine`` the cores compute every GEMM, tiled as for the engine and with the same bits.
+    ``l2_bytes``: a budget instead of the configuration's L2, of which the firmware gets no more than it takes; what
+    does not fit is computed a second time where that helps, or goes to L3.
 
     Raises:
         TdcoError: the model cannot be exported, imported, differentiated, tiled or placed in memory.
@@ -112,23 +114,27 @@ def compile_model(
         forward = prepare(forward, training)
         step = build_step(forward, training)
     step = _run_passes(step, "autodiff", STEP_PASSES, dumps)
-    graph, layout = assign_layout(step)
-    dumps[f"{len(dumps):02}_layout.txt"] = str(verify(graph))
+    if l2_bytes:
+        cfg = replace(cfg, l2_bytes=l2_bytes)
     costs = default_costs(cfg, predict)
-    tilings = choose_tiling(graph, layout, costs)
-    schedule, memory = plan(graph, layout, tilings, costs)
-    if not engine:
-        schedule = without_engine(schedule)
-    schedule = replace(schedule, floor_cycles=engine_floor(graph, layout, tilings, costs))
+    planned, cfg = plan_within(step, costs) if l2_bytes else (plan_step(step, costs), cfg)
+    graph, layout = planned.graph, planned.layout
+    dumps[f"{len(dumps):02}_layout.txt"] = str(verify(graph))
+    schedule = planned.schedule if engine else without_engine(planned.schedule)
+    again = {name for r in planned.recomputed for name in r.nodes}
+    once = {i: tiling for i, tiling in planned.tilings.items() if graph.nodes[i].outputs[0] not in again}
+    schedule = replace(schedule, floor_cycles=engine_floor(graph, layout, once, costs))
     trainable = {name: parameters(forward)[name].size for name in training.trainable}
     meta = {
         **asdict(training),
         "trainable": trainable,
         "parameters": sum(t.size for t in model_parameters.values()),
         "copies_inserted": list(layout.copies),
+        "recomputed": [asdict(r) for r in planned.recomputed],
+        "recomputed_cycles": planned.cycles_more,
         "model": model.name,
     }
-    return write_program(out_dir, graph, layout, schedule, memory, cfg, meta, dumps, _reference(model, batch))
+    return write_program(out_dir, graph, layout, schedule, planned.memory, cfg, meta, dumps, _reference(model, batch))
 
 
 def _given_step(proto: onnx.ModelProto, name: str, dumps: dict[str, str]) -> tuple[Graph, Graph, Training]:

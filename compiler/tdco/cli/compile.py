@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from ..optimizer import FORMS
 from ..pipeline import compile_model
 from ._console import console, json_command, key_values
 from ._engines import job_predictor
+from .run import hw_of
 
 
 def _show(result: dict[str, Any]) -> None:
@@ -84,8 +84,9 @@ def compile_(
     start = time.perf_counter()
     with console.status(f"compiling {model}"):
         cfg = get_config(config)
-        cfg = replace(cfg, l2_bytes=l2_bytes) if l2_bytes else cfg
-        options: dict[str, Any] = {"loss": loss, "optimizer": optimizer, "accumulate": accumulate, "engine": engine}
+        options: dict[str, Any] = {
+            "loss": loss, "optimizer": optimizer, "accumulate": accumulate, "engine": engine, "l2_bytes": l2_bytes,
+        }  # fmt: skip
         document = compile_model(
             zoo.load(model, not fresh, seed), strategy, cfg, out, batch, lr, job_predictor(cfg), **options
         )
@@ -100,6 +101,6 @@ def compile_(
         "parameters": train["parameters"],
         "trainable": sum(train["trainable"].values()),
         **{k: v for k, v in stats.items() if k != "dma_bytes"},
-        "copies_inserted": train["copies_inserted"],
-        "firmware": build_firmware(out, cfg) if firmware else None,
+        **{key: train[key] for key in ("copies_inserted", "recomputed", "recomputed_cycles")},
+        "firmware": build_firmware(out, hw_of(document)) if firmware else None,
     }

@@ -11,11 +11,13 @@ from .fuse_relu import fuse_relu
 from .fuse_scale import fuse_scale
 from .fuse_sum import fuse_sum
 from .merge_slices import merge_slices
+from .rematerialise import Recomputed, rematerialise
 from .sink_transposes import sink_transposes
 from .store_as_read import store_as_read
 from .watch_flags import watch_flags
 
 __all__ = [
+    "Recomputed",
     "eliminate_common",
     "fold_batch_norm",
     "fold_constants",
@@ -24,6 +26,7 @@ __all__ = [
     "fuse_scale",
     "fuse_sum",
     "merge_slices",
+    "rematerialise",
     "sink_transposes",
     "store_as_read",
     "watch_flags",

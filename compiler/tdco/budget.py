@@ -1,0 +1,108 @@
+"""A step into memory: planned as it is or, where L2 is a budget, with values computed twice rather than kept."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from tdco_spec import HwConfig
+
+from .cost import Costs
+from .ir import Graph
+from .layout import Layout, assign_layout
+from .memory import plan
+from .order import CALL, GEMM, IN, L3, OUT, kind_of
+from .passes import Recomputed, rematerialise
+from .program import GemmJob, KernelCall, MemoryPlan, Schedule
+from .tile import choose_tiling
+from .work import Tiling
+
+UNLIMITED_BYTES = 1 << 30
+"""Of L2, to see what a step needs of it."""
+ROUNDS = 4
+"""Plans within a budget, at most: a plan says what to compute again, the next one what that was worth."""
+CODE_BYTES = 40 << 10
+"""Of the firmware: runtime, drivers and all kernels, with room to grow; the linker refuses more."""
+ENTRY_BYTES = {IN: 32, OUT: 32, GEMM: 52, CALL: 112, L3: 28}
+"""Of the tables of tdco.h, by queue."""
+BUFFER_BYTES = 16
+RESERVE_STEP_BYTES = 8 << 10
+"""Every reserve is a hardware configuration of its own, for which simulators are built: few of them will do."""
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """``graph`` as laid out, and how it runs; ``cycles_more``: modelled, than if nothing were ``recomputed``."""
+
+    graph: Graph
+    layout: Layout
+    tilings: Mapping[int, Tiling]
+    schedule: Schedule
+    memory: MemoryPlan
+    recomputed: tuple[Recomputed, ...] = ()
+    cycles_more: int = 0
+
+
+def plan_step(step: Graph, costs: Costs) -> PlannedStep:
+    """Lays out, tiles, schedules and places ``step``.
+
+    Raises:
+        TdcoError: it cannot be tiled or placed.
+    """
+    graph, layout = assign_layout(step)
+    tilings = choose_tiling(graph, layout, costs)
+    return PlannedStep(graph, layout, tilings, *plan(graph, layout, tilings, costs))
+
+
+def plan_within(step: Graph, costs: Costs) -> tuple[PlannedStep, HwConfig]:
+    """``step`` within the L2 of ``costs.cfg``, of which the firmware gets what this program's takes; the configuration
+    says so.
+
+    What does not fit is computed again where that helps; L3 takes what is too much then.
+
+    Raises:
+        TdcoError: it cannot be tiled or placed.
+    """
+    roomy = replace(costs, cfg=replace(costs.cfg, l2_bytes=UNLIMITED_BYTES))
+    planned = first = plan_step(step, roomy)
+    recomputed: tuple[Recomputed, ...] = ()
+    for _ in range(ROUNDS):
+        cfg = replace(costs.cfg, l2_reserved_bytes=_reserve_bytes(planned))
+        excess_bytes = planned.memory.peak_bytes["l2"] - (cfg.l2_bytes - cfg.l2_reserved_bytes)
+        if excess_bytes <= 0:
+            break
+        step, more = rematerialise(step, _homes(planned), _cycles(planned, costs), excess_bytes)
+        if not more:
+            break
+        recomputed += more
+        planned = plan_step(step, roomy)
+    cfg = replace(costs.cfg, l2_reserved_bytes=_reserve_bytes(planned))
+    if planned.memory.peak_bytes["l2"] > cfg.l2_bytes - cfg.l2_reserved_bytes:
+        planned = plan_step(step, replace(costs, cfg=cfg))
+    more_cycles = planned.schedule.cycles - first.schedule.cycles if recomputed else 0
+    return replace(planned, recomputed=recomputed, cycles_more=more_cycles), cfg
+
+
+def _reserve_bytes(planned: PlannedStep) -> int:
+    """Of L2 for the firmware: code, tables, and the names of the buffers in them."""
+    entries = Counter(kind_of(command.op) for command in planned.schedule.commands)
+    tables = sum(n * ENTRY_BYTES[kind] for kind, n in entries.items())
+    buffers = [p.buffer for p in planned.memory.placements.values()]
+    names = sum(len(name) + 1 for name in {b.tensor for b in buffers})
+    total = CODE_BYTES + tables + names + BUFFER_BYTES * len(buffers)
+    return -(-total // RESERVE_STEP_BYTES) * RESERVE_STEP_BYTES
+
+
+def _homes(planned: PlannedStep) -> frozenset[str]:
+    return frozenset(p.buffer.tensor for p in planned.memory.placements.values() if p.buffer.level == "l2")
+
+
+def _cycles(planned: PlannedStep, costs: Costs) -> dict[str, int]:
+    """Of engine and cores for every node, by its first output."""
+    cycles: dict[str, int] = {}
+    for command in planned.schedule.commands:
+        if isinstance(command.op, GemmJob | KernelCall):
+            name = planned.graph.nodes[command.node].outputs[0]
+            cycles[name] = cycles.get(name, 0) + costs.op(command.op)
+    return cycles
