@@ -22,12 +22,11 @@ UNLIMITED_BYTES = 1 << 30
 """Of L2, to see what a step needs of it."""
 ROUNDS = 4
 """Plans within a budget, at most: a plan says what to compute again, the next one what that was worth."""
-CODE_BYTES = 40 << 10
+CODE_BYTES = 36 << 10
 """Of the firmware: runtime, drivers and all kernels, with room to grow; the linker refuses more."""
 ENTRY_BYTES = {IN: 32, OUT: 32, GEMM: 52, CALL: 112, L3: 28}
 """Of the tables of tdco.h, by queue."""
-BUFFER_BYTES = 16
-RESERVE_STEP_BYTES = 8 << 10
+RESERVE_STEP_BYTES = 4 << 10
 """Every reserve is a hardware configuration of its own, for which simulators are built: few of them will do."""
 
 
@@ -85,13 +84,10 @@ def plan_within(step: Graph, costs: Costs) -> tuple[PlannedStep, HwConfig]:
 
 
 def _reserve_bytes(planned: PlannedStep) -> int:
-    """Of L2 for the firmware: code, tables, and the names of the buffers in them."""
+    """Of L2 for the firmware: code and tables."""
     entries = Counter(kind_of(command.op) for command in planned.schedule.commands)
     tables = sum(n * ENTRY_BYTES[kind] for kind, n in entries.items())
-    buffers = [p.buffer for p in planned.memory.placements.values()]
-    names = sum(len(name) + 1 for name in {b.tensor for b in buffers})
-    total = CODE_BYTES + tables + names + BUFFER_BYTES * len(buffers)
-    return -(-total // RESERVE_STEP_BYTES) * RESERVE_STEP_BYTES
+    return -(-(CODE_BYTES + tables) // RESERVE_STEP_BYTES) * RESERVE_STEP_BYTES
 
 
 def _homes(planned: PlannedStep) -> frozenset[str]:

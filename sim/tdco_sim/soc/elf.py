@@ -8,6 +8,7 @@ from pathlib import Path
 from ..errors import SimError
 
 EXECUTABLE, WRITABLE = 1, 2  # p_flags
+LOADED, NOT_LOADED = 1, 0x60000000  # p_type
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,12 @@ class Symbol:
 
 @dataclass(frozen=True)
 class Elf:
-    """An executable for RV32. ``path`` is where it came from."""
+    """An executable for RV32. ``path`` is where it came from. ``notes``: pieces that are not loaded, as link.ld has it."""
 
     path: Path
     entry: int
     segments: tuple[Segment, ...]
+    notes: tuple[Segment, ...]
     symbols: tuple[Symbol, ...]
 
     @cached_property
@@ -55,14 +57,14 @@ def read_elf(path: Path) -> Elf:
         raise SimError("not a 32-bit RISC-V ELF", str(path))
     entry, phoff, shoff = struct.unpack_from("<III", data, 24)
     phentsize, phnum, shentsize, shnum = struct.unpack_from("<HHHH", data, 42)
-    segments = []
+    segments: dict[int, list[Segment]] = {LOADED: [], NOT_LOADED: []}
     for i in range(phnum):
         kind, offset, addr, _, filesz, memsz, flags = struct.unpack_from("<IIIIIII", data, phoff + i * phentsize)
-        if kind == 1 and memsz:
+        if kind in segments and memsz:
             allowed = bool(flags & EXECUTABLE), bool(flags & WRITABLE)
-            segments.append(Segment(addr, data[offset : offset + filesz], memsz, *allowed))
+            segments[kind].append(Segment(addr, data[offset : offset + filesz], memsz, *allowed))
     sections = [struct.unpack_from("<IIIIIIIIII", data, shoff + i * shentsize) for i in range(shnum)]
-    return Elf(path, entry, tuple(segments), tuple(_symbols(data, sections)))
+    return Elf(path, entry, tuple(segments[LOADED]), tuple(segments[NOT_LOADED]), tuple(_symbols(data, sections)))
 
 
 def _symbols(data: bytes, sections: list[tuple[int, ...]]) -> list[Symbol]:

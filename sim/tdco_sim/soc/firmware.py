@@ -25,6 +25,7 @@ FLAGS = (
     "-fno-sanitize=all",
     "-ffreestanding",
     "-fno-jump-tables",  # they would lie in L2, where kernels load nothing
+    "-fdata-sections",  # the linker script takes a table out
     "-Wall",
     "-Wextra",
 )
