@@ -33,7 +33,7 @@ class Symbol:
 
 @dataclass(frozen=True)
 class Elf:
-    """An executable for RV32. ``path`` is where it came from. ``notes``: pieces that are not loaded, as link.ld has it."""
+    """An executable for RV32. ``path`` is where it came from. ``notes``: what link.ld does not load."""
 
     path: Path
     entry: int
