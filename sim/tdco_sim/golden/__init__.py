@@ -19,14 +19,17 @@ HERE = Path(__file__).parent
 FLAGS = ("-std=c++20", "-O3", "-march=native", "-ffp-contract=off", "-fno-fast-math", "-Wall", "-Wextra", "-Wno-psabi")
 
 
-def build(cfg: HwConfig) -> Path:
+def build(cfg: HwConfig, portable: bool = False) -> Path:
     """The shared library of the golden engine of ``cfg``, compiled on first use.
+
+    ``portable``: without what only machines with AVX-512 have; the same bits, half as fast.
 
     Raises:
         SimError: if there is no working C++ compiler.
     """
     headers = {"tdco_hw.h": c_header(cfg)}
-    return shared_library("golden", [HERE / "engine.cpp"], FLAGS, [HERE, HERE.parent], headers)
+    flags = (*FLAGS, "-DTDCO_PORTABLE") if portable else FLAGS
+    return shared_library("golden", [HERE / "engine.cpp"], flags, [HERE, HERE.parent], headers)
 
 
 def _half_bits(array: NDArray[Any]) -> NDArray[np.uint16]:

@@ -2,8 +2,8 @@
 #include <memory>
 #include <vector>
 
+#include "block.hpp"
 #include "engine.h"
-#include "fp16.hpp"
 #include "job.hpp"
 
 using namespace tdco;
@@ -16,56 +16,6 @@ struct tdco_engine {
 };
 
 namespace {
-
-#if TDCO_ACC_FP32
-using Acc = float; // holds the accumulator's value and, exactly, those of X and W
-using Bits = int32_t;
-#else
-using Acc = double;
-using Bits = int64_t;
-#endif
-
-constexpr uint32_t VECTOR_BYTES = __BIGGEST_ALIGNMENT__, LANES = VECTOR_BYTES / sizeof(Acc);
-constexpr uint32_t ROWS = 4, VECTORS = 2, COLS = VECTORS * LANES; // of a block: enough sums in flight to hide latency
-typedef Acc Vector __attribute__((vector_size(VECTOR_BYTES)));
-typedef Bits IntVector __attribute__((vector_size(VECTOR_BYTES)));
-
-#if TDCO_ACC_FP32
-constexpr Acc LARGEST = std::numeric_limits<float>::max();
-inline Vector round_sum(Vector sum) { return sum; }
-#else
-constexpr Acc LARGEST = MAX_FINITE;
-inline Vector round_sum(Vector sum) { return round_to_half<IntVector>(sum); }
-#endif
-
-struct Block {
-    Acc sums[ROWS][COLS];
-    bool finite; // no sum on the way was too large, infinite or NaN
-};
-
-// sums += x . w over `k` steps; x has ROWS lines of k, w k lines of COLS.
-void multiply(Block &block, const Acc *x, const Acc *w, uint32_t k)
-{
-    Vector sums[ROWS][VECTORS], worst[ROWS][VECTORS] = {};
-    std::memcpy(sums, block.sums, sizeof sums);
-    for (uint32_t step = 0; step < k; step++) {
-        Vector line[VECTORS];
-        std::memcpy(line, w + size_t(step) * COLS, sizeof line);
-        for (uint32_t i = 0; i < ROWS; i++)
-            for (uint32_t v = 0; v < VECTORS; v++) {
-                const Vector sum = round_sum(sums[i][v] + line[v] * x[size_t(i) * k + step]);
-                const Vector size = bit_cast<Vector>(bit_cast<IntVector>(sum) & std::numeric_limits<Bits>::max());
-                worst[i][v] = worst[i][v] >= size ? worst[i][v] : size; // a NaN is taken, and the sum keeps it
-                sums[i][v] = sum;
-            }
-    }
-    std::memcpy(block.sums, sums, sizeof sums);
-    block.finite = true;
-    for (auto &row : worst)
-        for (const Vector &vector : row)
-            for (uint32_t lane = 0; lane < LANES; lane++)
-                block.finite &= vector[lane] <= LARGEST;
-}
 
 uint16_t load(const tdco_engine &engine, int64_t addr)
 {
@@ -82,38 +32,40 @@ uint32_t run(tdco_engine &engine, const Job &job)
     const Operand y = orient(job.y, TDCO_JOB_TRANS_Z), z = orient(job.z, TDCO_JOB_TRANS_Z);
     const uint32_t blocks_m = (job.m + ROWS - 1) / ROWS, blocks_n = (job.n + COLS - 1) / COLS;
 
-    std::vector<Acc> xs(size_t(blocks_m) * ROWS * job.k), ws(size_t(blocks_n) * COLS * job.k);
+    std::vector<Stored> xs(size_t(blocks_m) * ROWS * job.k), ws(size_t(blocks_n) * COLS * job.k);
+    const auto at = [&](const Operand &o, uint32_t i, uint32_t j) { return engine.l1 + (o.at(i, j) - engine.l1_base); };
     for (uint32_t i = 0; i < job.m; i++)
-        for (uint32_t k = 0; k < job.k; k++)
-            xs[size_t(i) * job.k + k] = Acc(from_half(load(engine, x.at(i, k))));
+        load_line(at(x, i, 0), x.col_step, job.k, &xs[size_t(i) * job.k]);
     for (uint32_t k = 0; k < job.k; k++)
-        for (uint32_t j = 0; j < job.n; j++)
-            ws[(size_t(j / COLS) * job.k + k) * COLS + j % COLS] = Acc(from_half(load(engine, w.at(k, j))));
+        for (uint32_t j = 0; j < job.n; j += COLS)
+            load_line(at(w, k, j), w.col_step, std::min(COLS, job.n - j), &ws[(size_t(j / COLS) * job.k + k) * COLS]);
 
     uint32_t flags = 0;
     std::vector<uint16_t> result(size_t(job.m) * job.n);
     for (uint32_t bn = 0; bn < blocks_n; bn++) {
-        const Acc *w_block = &ws[size_t(bn) * COLS * job.k];
+        const Stored *w_block = &ws[size_t(bn) * COLS * job.k];
         for (uint32_t bm = 0; bm < blocks_m; bm++) {
-            const Acc *x_block = &xs[size_t(bm) * ROWS * job.k];
+            const Stored *x_block = &xs[size_t(bm) * ROWS * job.k];
             const uint32_t rows = std::min(ROWS, job.m - bm * ROWS), cols = std::min(COLS, job.n - bn * COLS);
             const auto start = [&](uint32_t i, uint32_t j) {
-                return job.has(TDCO_JOB_Y) ? Acc(from_half(load(engine, y.at(bm * ROWS + i, bn * COLS + j)))) : Acc(0);
+                return job.has(TDCO_JOB_Y) ? Exact(from_half(load(engine, y.at(bm * ROWS + i, bn * COLS + j)))) : Exact(0);
             };
             Block block = {};
-            for (uint32_t i = 0; i < rows; i++)
-                for (uint32_t j = 0; j < cols; j++)
-                    block.sums[i][j] = start(i, j);
+            if (job.has(TDCO_JOB_Y))
+                for (uint32_t i = 0; i < rows; i++)
+                    load_line(at(y, bm * ROWS + i, bn * COLS), y.col_step, cols, block.sums[i]);
             multiply(block, x_block, w_block, job.k);
             for (uint32_t i = 0; i < rows; i++)
                 for (uint32_t j = 0; j < cols; j++) {
-                    Acc sum = block.sums[i][j];
-                    if (!block.finite) { // rare: once more, with infinities and flags
-                        sum = start(i, j);
+                    uint16_t half;
+                    if (block.finite) {
+                        half = finished(block.sums[i][j], flags);
+                    } else { // rare: once more, with infinities and flags
+                        Exact sum = start(i, j);
                         for (uint32_t k = 0; k < job.k; k++)
-                            sum = mac(sum, x_block[size_t(i) * job.k + k], w_block[size_t(k) * COLS + j], flags);
+                            sum = mac<Exact>(sum, x_block[size_t(i) * job.k + k], w_block[size_t(k) * COLS + j], flags);
+                        half = to_half(round_flagged(sum, flags));
                     }
-                    uint16_t half = to_half(round_flagged(sum, flags));
                     if (job.has(TDCO_JOB_RELU) && (half & 0x8000))
                         half = 0;
                     if ((half & 0x7C00) == 0x7C00)
