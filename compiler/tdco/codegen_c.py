@@ -11,8 +11,8 @@ from tdco_spec import JOB_FLAGS, HwConfig
 
 from .errors import TdcoError
 from .ir import Graph
-from .order import CALL, GEMM, IN, KINDS, OUT, kind_of
-from .program import Command, Copy, GemmJob, KernelCall, MemoryPlan, Ref, Schedule
+from .order import CALL, GEMM, IN, KINDS, L3, OUT, kind_of
+from .program import Command, Copy, GemmJob, KernelCall, MemoryPlan, Move, Ref, Schedule
 
 MAX_PTRS, MAX_INTS, MAX_FLOATS = 8, 12, 4
 """TDCO_MAX_* of tdco.h."""
@@ -44,6 +44,7 @@ def generate_c(graph: Graph, schedule: Schedule, plan: MemoryPlan, cfg: HwConfig
         "",
         "#define L1(offset) (TDCO_L1_BASE + (offset))",
         "#define L2(offset) (TDCO_L2_BASE + (offset))",
+        "#define L3(offset) (TDCO_L3_BASE + (offset))",
         "",
         *(f"tdco_kernel {symbol};" for symbol in symbols),
         "",
@@ -55,6 +56,7 @@ def generate_c(graph: Graph, schedule: Schedule, plan: MemoryPlan, cfg: HwConfig
             "when, x, w, y, z, x_stride, w_stride, y_stride, z_stride, m, n, k, flags",
         ),
         *writer.table(CALL, "static const tdco_call calls[]", "when, kernel, addr, i, f"),
+        *writer.table(L3, "static const tdco_move moves[]", "when, l2, l3, bytes, to_l2"),
         *writer.buffers(),
         *writer.program(),
     ]
@@ -111,7 +113,7 @@ class _Writer:
 
     def table(self, kind: int, head: str, fields: str) -> Iterator[str]:
         """One entry per command of ``kind``, in issue order; a comment marks where a node goes on."""
-        row = {IN: self.copy, OUT: self.copy, GEMM: self.job, CALL: self.call}[kind]
+        row = {IN: self.copy, OUT: self.copy, GEMM: self.job, CALL: self.call, L3: self.move}[kind]
         yield f"{head} = {{ /* {fields} */"
         node, empty = -1, True
         for number, command in enumerate(self.commands):
@@ -150,6 +152,11 @@ class _Writer:
         floats = ", ".join(map(_float, op.floats)) or "0"
         return f"{op.symbol}, {{{refs}}}, {{{ints}}}, {{{floats}}}"
 
+    def move(self, command: Command) -> str:
+        op = command.op
+        assert isinstance(op, Move)
+        return f"{self.address(op.l2)}, {self.address(op.l3)}, {op.bytes}, {int(op.to_l2)}"
+
     def buffers(self) -> Iterator[str]:
         yield "static const tdco_buffer buffers[] = { /* addr, bytes, first, last, name */"
         for place in sorted(self.plan.placements.values(), key=lambda p: (p.buffer.level, p.first, p.offset)):
@@ -163,7 +170,7 @@ class _Writer:
         kinds = [kind_of(c.op) for c in self.commands]
         counts = ", ".join(str(kinds.count(kind)) for kind in KINDS)
         yield "const tdco_program tdco_prog = {"
-        yield "    ins, outs, jobs, calls, buffers,"
+        yield "    ins, outs, jobs, calls, moves, buffers,"
         yield f"    {{{counts}}}, {len(self.plan.placements)}, TDCO_CONFIG_HASH,"
         yield "};"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,11 @@ from .footprint import footprint, lives
 from .ir import DTYPES, Graph
 from .layout import Layout, is_view
 from .ops import get_op
-from .program import Copy, GemmJob, KernelCall, MemoryPlan, Schedule
+from .program import Copy, GemmJob, KernelCall, MemoryPlan, Move, Schedule
 
 FORMAT = 1
-IMAGE = "l2.bin"
+IMAGE_LEVELS = ("l2", "l3")
+"""The memories that hold something before the first step."""
 
 
 def write_program(
@@ -74,6 +75,7 @@ def _write_files(
     dumps: Mapping[str, str],
 ) -> dict[str, Any]:
     c_text = generate_c(graph, schedule, plan, cfg)
+    images = {level: data for level in IMAGE_LEVELS if (data := image(graph, layout, plan, level))}
     memory = lives(graph, layout, plan)
     document = {
         "format": FORMAT,
@@ -85,9 +87,9 @@ def _write_files(
         "inputs": [_tensor(graph, layout, plan, name) for name in graph.inputs],
         "outputs": [_tensor(graph, layout, plan, name) for name in graph.outputs],
         "state": [_tensor(graph, layout, plan, name) for name in graph.state],
-        "image": IMAGE,
+        "images": {level: f"{level}.bin" for level in images},
         "nodes": _nodes(graph),
-        "stats": _stats(graph, schedule, plan, c_text),
+        "stats": _stats(graph, schedule, plan, c_text, {n for r in meta.get("recomputed", ()) for n in r["nodes"]}),
         "memory": footprint(graph, memory),
         "train": dict(meta),
     }
@@ -103,27 +105,30 @@ def _write_files(
     (folder / "dump").mkdir()
     for name, text in texts.items():
         (folder / name).write_text(text)
-    (folder / IMAGE).write_bytes(image(graph, layout, plan))
+    for level, data in images.items():
+        (folder / f"{level}.bin").write_bytes(data)
     return document
 
 
-def _address(layout: Layout, plan: MemoryPlan, name: str, item_bytes: int) -> int:
+def _place(graph: Graph, layout: Layout, plan: MemoryPlan, name: str) -> tuple[str, int]:
+    """The level that holds a tensor between steps, and the offset there."""
     view = layout.views[name]
     place = plan.placements[view.storage]
-    return MEMORY_MAP[place.buffer.level].base + place.offset + view.offset * item_bytes
+    return place.buffer.level, place.offset + view.offset * DTYPES[graph.type(name).dtype].itemsize
 
 
 def _tensor(graph: Graph, layout: Layout, plan: MemoryPlan, name: str) -> dict[str, Any]:
     """An entry of program.json in the user's order of dimensions; ``strides`` in elements (channels may come last)."""
     value = graph.values[name]
     order = value.perm or range(len(value.type.shape))
+    level, offset = _place(graph, layout, plan, name)
     return {
         "name": name,
         "source": value.source,
         "dtype": value.type.dtype,
         "shape": [value.type.shape[d] for d in order],
         "strides": [layout.views[name].strides[d] for d in order],
-        "addr": _address(layout, plan, name, DTYPES[value.type.dtype].itemsize),
+        "addr": MEMORY_MAP[level].base + offset,
         "bytes": value.type.bytes,
     }
 
@@ -143,12 +148,15 @@ def _flop(graph: Graph, index: int) -> int:
     return op.flop(inputs, [graph.type(n) for n in node.outputs], node.attrs) if op.flop else 0
 
 
-def _stats(graph: Graph, schedule: Schedule, plan: MemoryPlan, c_text: str) -> dict[str, Any]:
+def _stats(
+    graph: Graph, schedule: Schedule, plan: MemoryPlan, c_text: str, recomputed: Collection[str]
+) -> dict[str, Any]:
+    """Figures of the program. What is computed a second time is no useful FLOP."""
     ops = [command.op for command in schedule.commands]
     jobs = [op for op in ops if isinstance(op, GemmJob)]
     transfers = [op for op in ops if isinstance(op, Copy)]
     return {
-        "flop": sum(_flop(graph, i) for i in range(len(graph.nodes))),
+        "flop": sum(_flop(graph, i) for i, n in enumerate(graph.nodes) if n.outputs[0] not in recomputed),
         "kernels": sum(isinstance(op, KernelCall) for op in ops),
         "gemm_jobs": len(jobs),
         "macs": sum(job.m * job.n * job.k for job in jobs),
@@ -167,14 +175,17 @@ def _stats(graph: Graph, schedule: Schedule, plan: MemoryPlan, c_text: str) -> d
     }
 
 
-def image(graph: Graph, layout: Layout, plan: MemoryPlan) -> bytes:
-    """The first bytes of L2 before the first step: constants and state, little endian, zeros between them.
+def image(graph: Graph, layout: Layout, plan: MemoryPlan, level: str) -> bytes:
+    """The first bytes of ``level`` before the first step: constants and state, little endian, zeros between them.
 
     Raises:
         TdcoError: a finite value becomes infinite in the type it is stored in.
     """
     parts: list[tuple[int, bytes]] = []
     for name, array in {**graph.constants, **graph.state}.items():
+        home, offset = _place(graph, layout, plan, name)
+        if home != level:
+            continue
         dtype = DTYPES[graph.type(name).dtype]
         with np.errstate(over="ignore"):
             stored = np.asarray(array, dtype=dtype.newbyteorder("<"), order="C")
@@ -185,7 +196,7 @@ def image(graph: Graph, layout: Layout, plan: MemoryPlan) -> bytes:
                 f"tensor {graph.values[name].source or name}",
                 "scale the weights, or store the tensor as f32",
             )
-        parts.append((_address(layout, plan, name, dtype.itemsize) - MEMORY_MAP["l2"].base, stored.tobytes()))
+        parts.append((offset, stored.tobytes()))
     memory = bytearray(max((offset + len(data) for offset, data in parts), default=0))
     for offset, data in parts:
         memory[offset : offset + len(data)] = data
@@ -205,7 +216,10 @@ def schedule_text(graph: Graph, schedule: Schedule) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _command_text(op: Copy | GemmJob | KernelCall) -> str:
+def _command_text(op: Copy | GemmJob | KernelCall | Move) -> str:
+    if isinstance(op, Move):
+        source, target = (op.l3, op.l2) if op.to_l2 else (op.l2, op.l3)
+        return f"move  {_refs([target])} <- {_refs([source])}  {op.bytes}"
     if isinstance(op, Copy):
         source, target = (op.l2, op.l1) if op.to_l1 else (op.l1, op.l2)
         rows = f"{op.rows} x {op.row_bytes}" + (f" / {op.stride_bytes}" if op.rows > 1 else "")

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from .program import Buffer, Command, Copy, GemmJob, KernelCall, Ref, Schedule
+from .program import Buffer, Command, Copy, GemmJob, KernelCall, Move, Ref, Schedule
 from .transfer import Region, overlap
 
-IN, OUT, GEMM, CALL = KINDS = range(4)
-"""The queues a command may stand in, as TDCO_IN, TDCO_OUT, TDCO_GEMM and TDCO_CALL of tdco.h."""
+IN, OUT, GEMM, CALL, L3 = KINDS = range(5)
+"""The queues a command may stand in, as TDCO_IN, TDCO_OUT, TDCO_GEMM, TDCO_CALL and TDCO_L3 of tdco.h."""
 
-Op = GemmJob | KernelCall | Copy
+Op = GemmJob | KernelCall | Copy | Move
 
 
 def kind_of(op: Op) -> int:
     """The queue of a command."""
     if isinstance(op, Copy):
         return IN if op.to_l1 else OUT
+    if isinstance(op, Move):
+        return L3
     return GEMM if isinstance(op, GemmJob) else CALL
 
 
@@ -36,6 +38,9 @@ def touches(op: Op, buffers: Mapping[str, Buffer]) -> list[Touch]:
         l1 = Touch(op.l1.buffer, Region(op.l1.offset, op.rows * op.row_bytes), op.to_l1)
         l2 = Touch(op.l2.buffer, Region(op.l2.offset, op.row_bytes, op.rows, op.stride_bytes), not op.to_l1)
         return [l1, l2]
+    if isinstance(op, Move):
+        sides = ((op.l2, op.to_l2), (op.l3, not op.to_l2))
+        return [Touch(ref.buffer, Region(ref.offset, op.bytes), write) for ref, write in sides]
     if isinstance(op, GemmJob):
         return list(_job_touches(op))
     first_written = len(op.refs) - op.writes
@@ -90,8 +95,8 @@ def order(schedule: Schedule, places: Mapping[str, tuple[str, int]]) -> Schedule
     ``places`` maps a buffer to (space, byte offset): buffers that share bytes of a space depend on each other's users,
     so the same rule orders the data flow and, after memory planning, the reuse of memory.
 
-    Copies of one direction finish one after the other before the next starts, and so do calls; jobs start in order and
-    may overlap.
+    Copies of one direction finish one after the other before the next starts, and so do calls and moves; jobs start in
+    order and may overlap.
     What these rules and earlier waits imply already is left out of ``after``. The first user of a buffer takes all of
     it: whoever used one of its bytes before must be done.
     """

@@ -65,17 +65,27 @@ class Copy:
 
 
 @dataclass(frozen=True)
+class Move:
+    """One transfer of ``bytes`` between L2 and L3, both dense."""
+
+    l2: Ref
+    l3: Ref
+    bytes: int
+    to_l2: bool
+
+
+@dataclass(frozen=True)
 class Command:
     """A command in issue order. ``after``: indices of earlier commands that must have finished before it starts."""
 
-    op: GemmJob | KernelCall | Copy
+    op: GemmJob | KernelCall | Copy | Move
     node: int
     after: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Buffer:
-    """A piece of memory: ``level`` is "l1" or "l2"; ``tensor`` names the value it holds (part of)."""
+    """A piece of memory: ``level`` is "l1", "l2" or "l3"; ``tensor`` names the value it holds (part of)."""
 
     name: str
     bytes: int

@@ -14,12 +14,14 @@ from tdco_spec.emit import c_header
 from .build import cached, compile_objects, linker, run_tool, sw_dir
 from .errors import SimError
 from .result import RunResult
-from .tensors import as_stored, count_steps, description, memory_image, read_state, split_outputs
+from .tensors import as_stored, count_steps, description, memory_images, read_state, split_outputs
 
 FLAGS = ("-O2", "-g", "-march=native", "-ffp-contract=off", "-fno-fast-math", "-Wall", "-Wextra")
 SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
 SANITIZER_ENV = {"ASAN_OPTIONS": "detect_leaks=0", "UBSAN_OPTIONS": "print_stacktrace=1"}
 PROGRAM = "program.c"
+OPTIONS = ("l2-in", "l3-in", "inputs", "outputs", "l2-out", "l3-out", "stats")
+"""Of the host program, that name files."""
 
 
 def build(out_dir: Path, cfg: HwConfig, sanitize: bool = False) -> Path:
@@ -69,12 +71,13 @@ def run(
     program = build(out_dir, HwConfig(**document["hw"]), sanitize)
     inputs = inputs or {}
     steps = count_steps(document, inputs)
-    image = memory_image(out_dir, document, state)
+    images = memory_images(out_dir, document, state)
     feed = [as_stored(spec, inputs[spec["name"]], (steps,)).reshape(steps, -1) for spec in document["inputs"]]
 
     with tempfile.TemporaryDirectory(prefix="tdco-") as scratch:
-        files = {n: Path(scratch) / n for n in ("l2-in", "inputs", "outputs", "l2-out", "stats")}
-        files["l2-in"].write_bytes(image)
+        files = {n: Path(scratch) / n for n in OPTIONS}
+        for level, image in images.items():
+            files[f"{level}-in"].write_bytes(image)
         bytes_per_step = (
             np.concatenate([a.view(np.uint8) for a in feed], axis=1) if feed else np.empty((steps, 0), np.uint8)
         )
@@ -87,7 +90,7 @@ def run(
         _execute(command, str(out_dir), on_progress)
         outputs = np.frombuffer(files["outputs"].read_bytes(), np.uint8).reshape(steps, -1)
         stats = json.loads(files["stats"].read_text())
-        final_state = read_state(out_dir, files["l2-out"].read_bytes())
+        final_state = read_state(out_dir, {level: files[f"{level}-out"].read_bytes() for level in images})
     return RunResult(split_outputs(document["outputs"], outputs), final_state, stats)
 
 

@@ -17,8 +17,11 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "u8": np.dtype(np.uint8),
 }
 DESCRIPTION = "program.json"
+LEVELS = ("l2", "l3")
+"""The memories that keep something from one step to the next."""
 
 Spec = Mapping[str, Any]
+Images = Mapping[str, bytes]
 
 
 def description(out_dir: Path) -> dict[str, Any]:
@@ -35,30 +38,39 @@ def description(out_dir: Path) -> dict[str, Any]:
         ) from error
 
 
-def read_state(out_dir: Path, image: bytes) -> dict[str, np.ndarray]:
-    """The state tensors in ``image``, the bytes of L2 from its base address."""
-    return {
-        spec["name"]: _from_stored(spec, np.frombuffer(image, DTYPES[spec["dtype"]], _size(spec), _offset(spec)), ())
-        for spec in description(out_dir)["state"]
-    }
+def read_state(out_dir: Path, images: Images) -> dict[str, np.ndarray]:
+    """The state tensors in ``images``, the bytes of L2 and L3 from their base addresses."""
+    found = {}
+    for spec in description(out_dir)["state"]:
+        level, offset = _place_of(spec)
+        stored = np.frombuffer(images[level], DTYPES[spec["dtype"]], _size(spec), offset)
+        found[spec["name"]] = _from_stored(spec, stored, ())
+    return found
 
 
 def initial_state(out_dir: Path) -> dict[str, np.ndarray]:
     """The state tensors by name, as compiled."""
-    return read_state(out_dir, (out_dir / description(out_dir)["image"]).read_bytes())
+    return read_state(out_dir, memory_images(out_dir, description(out_dir), None))
 
 
-def memory_image(out_dir: Path, document: Mapping[str, Any], state: Mapping[str, np.ndarray] | None) -> bytes:
-    """L2 before the first step, as compiled; ``state`` replaces tensors by name."""
-    image = bytearray((out_dir / document["image"]).read_bytes())
+def memory_images(
+    out_dir: Path, document: Mapping[str, Any], state: Mapping[str, np.ndarray] | None
+) -> dict[str, bytes]:
+    """L2 and L3 before the first step, as compiled; ``state`` replaces tensors by name."""
+    files = document["images"]
+    images = {level: bytearray((out_dir / files[level]).read_bytes() if level in files else b"") for level in LEVELS}
     for spec in document["state"]:
         if state and spec["name"] in state:
-            _place(image, spec, as_stored(spec, state[spec["name"]], ()))
-    return bytes(image)
+            level, offset = _place_of(spec)
+            data = as_stored(spec, state[spec["name"]], ()).tobytes()
+            images[level][offset : offset + len(data)] = data
+    return {level: bytes(image) for level, image in images.items()}
 
 
-def _offset(spec: Spec) -> int:
-    return int(spec["addr"]) - MEMORY_MAP["l2"].base
+def _place_of(spec: Spec) -> tuple[str, int]:
+    """The memory that holds a tensor between steps, and the offset there."""
+    level = "l3" if int(spec["addr"]) >= MEMORY_MAP["l3"].base else "l2"
+    return level, int(spec["addr"]) - MEMORY_MAP[level].base
 
 
 def _size(spec: Spec) -> int:
@@ -95,12 +107,6 @@ def _from_stored(spec: Spec, elements: np.ndarray, leading: tuple[int, ...]) -> 
     stored = elements.reshape(*leading, *(spec["shape"][axis] for axis in order))
     inverse = (len(leading) + order.index(axis) for axis in range(len(order)))
     return np.ascontiguousarray(stored.transpose(*range(len(leading)), *inverse))
-
-
-def _place(image: bytearray, spec: Spec, array: np.ndarray) -> None:
-    end = _offset(spec) + int(spec["bytes"])
-    image.extend(bytes(max(0, end - len(image))))
-    image[_offset(spec) : end] = array.tobytes()
 
 
 def split_outputs(specs: list[Spec], rows: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,9 +1,9 @@
 /* The program format: what the compiler generates and every platform runs.
  *
- * A program is four queues of commands: DMA copies into L1, copies out of it, engine jobs, kernel calls. Each queue is
- * issued in its order; `wait` says how many commands of every queue must have finished before a command may start. A
- * copy starts only when the copy before it in its queue has finished, a call likewise; jobs overlap unless
- * TDCO_JOB_AFTER is set. Waits that this order implies are not listed. `command` numbers the commands of all queues in an
+ * A program is five queues of commands: DMA copies into L1, copies out of it, engine jobs, kernel calls, and moves between
+ * L2 and L3. Each queue is issued in its order; `wait` says how many commands of every queue must have finished before a
+ * command may start. A copy starts only when the copy before it in its queue has finished, calls and moves likewise;
+ * jobs overlap unless TDCO_JOB_AFTER is set. Waits that this order implies are not listed. `command` numbers the commands of all queues in an
  * order that satisfies every wait: a platform may run them one after the other.
  * Addresses are device addresses (tdco_hw.h); tdco_ptr() of the port turns one into a pointer.
  */
@@ -12,7 +12,7 @@
 
 #include <stdint.h>
 
-enum { TDCO_IN, TDCO_OUT, TDCO_GEMM, TDCO_CALL, TDCO_KINDS };
+enum { TDCO_IN, TDCO_OUT, TDCO_GEMM, TDCO_CALL, TDCO_L3, TDCO_KINDS };
 
 /* When a command may start; the first member of every command. Whole words, since the controller reads it in L2. */
 typedef struct __attribute__((aligned(4))) {
@@ -58,6 +58,13 @@ typedef struct {
     float f[TDCO_MAX_FLOATS];
 } tdco_call;
 
+/* One transfer between L2 and L3. */
+typedef struct {
+    tdco_when when;
+    uint32_t l2, l3; /* addresses */
+    uint32_t bytes, to_l2;
+} tdco_move;
+
 /* A planned buffer and the first and last command that use it; sanitizers and simulators check accesses against it.
  * Another buffer may take its place afterwards: the waits order their users. */
 typedef struct {
@@ -70,6 +77,7 @@ typedef struct {
     const tdco_copy *ins, *outs;
     const tdco_job *jobs;
     const tdco_call *calls;
+    const tdco_move *moves;
     const tdco_buffer *buffers;
     uint32_t n[TDCO_KINDS], n_buffers; /* entries of each table */
     uint32_t config_hash;
@@ -87,8 +95,10 @@ static inline const tdco_when *tdco_entry(const tdco_program *program, uint32_t 
         return &program->outs[index].when;
     case TDCO_GEMM:
         return &program->jobs[index].when;
-    default:
+    case TDCO_CALL:
         return &program->calls[index].when;
+    default:
+        return &program->moves[index].when;
     }
 }
 

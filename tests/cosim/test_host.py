@@ -54,7 +54,7 @@ def test_steps(tmp_path: Path, sanitize: bool) -> None:
         "kernel_calls": 6,
     }
     x_bytes, w_bytes, r_bytes = 2 * tiny.M * tiny.K, 2 * tiny.K * tiny.N, 2 * words
-    assert result.stats["dma_bytes"] == {"l2_l1": 3 * (x_bytes + w_bytes), "l1_l2": 3 * (r_bytes + w_bytes)}
+    assert result.stats["dma_bytes"] == {"l2_l1": 3 * (x_bytes + w_bytes), "l1_l2": 3 * (r_bytes + w_bytes), "l3_l2": 0}
     assert result.stats["l1_peak_bytes"] == tiny.W2 - tiny.L1 + w_bytes
     assert result.stats["l2_peak_bytes"] == tiny.R_L2 - tiny.L2 + r_bytes
     assert seen and seen[0][1] == 3 * 7

@@ -41,7 +41,7 @@ static const tdco_buffer buffers[] = {{
     {{0x{X_L2:X}, {M} * {x_row}, 0, 6, "x_l2"}}, {{0x{W_L2:X}, {w_bytes}, 0, 6, "w_l2"}},
     {{0x{R_L2:X}, {M} * {r_row}, 0, 6, "r_l2"}},
 }};
-const tdco_program tdco_prog = {{ins, outs, jobs, calls, buffers, {{2, 2, 1, 2}}, 8, TDCO_CONFIG_HASH}};
+const tdco_program tdco_prog = {{ins, outs, jobs, calls, 0, buffers, {{2, 2, 1, 2}}, 8, TDCO_CONFIG_HASH}};
 """
 
 
@@ -73,7 +73,7 @@ def write(out: Path, cfg: HwConfig, w: np.ndarray, **changes: int) -> Path:
         "inputs": [tensor("x", X_L2, M, K)],
         "outputs": [tensor("r", R_L2, M, N)],
         "state": [tensor("w", W_L2, K, N)],
-        "image": "l2.bin",
+        "images": {"l2": "l2.bin"},
         "hw": asdict(cfg),
         "config_hash": cfg.hash,
     }

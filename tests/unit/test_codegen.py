@@ -113,11 +113,11 @@ def test_waits_count_commands_of_each_kind() -> None:
         Command(call, 0, (1,)),
     )
     assert waits(Schedule({}, commands)) == [
-        (0, 0, 0, 0),
-        (0, 0, 0, 0),
-        (1, 0, 0, 0),
-        (0, 0, 0, 1),
-        (2, 0, 0, 0),
+        (0, 0, 0, 0, 0),
+        (0, 0, 0, 0, 0),
+        (1, 0, 0, 0, 0),
+        (0, 0, 0, 1, 0),
+        (2, 0, 0, 0, 0),
     ]
 
 
@@ -173,7 +173,7 @@ def test_a_weight_too_large_for_fp16_is_refused() -> None:
     b.outputs.append(b.add1("ToyMix", [w], name="y"))
     c = compile_graph(verify(b.graph()), CFG)
     with pytest.raises(TdcoError, match=r"tensor layer.weight: has values beyond 65504"):
-        image(c.graph, c.layout, c.plan)
+        image(c.graph, c.layout, c.plan, "l2")
 
 
 def test_bytes_do_not_depend_on_the_hash_seed(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from ..soc.firmware import program_elf
 from ..soc.profile import profile
 from ..soc.program import read_tables
 from ..soc.trace import write_perfetto
-from ..tensors import as_stored, count_steps, description, memory_image, read_state, split_outputs
+from ..tensors import as_stored, count_steps, description, memory_images, read_state, split_outputs
 from .install import Gvsoc
 from .simulator import LIMIT_CYCLES, Run, Simulator
 
@@ -52,7 +52,8 @@ def run(
     tables = read_tables(elf, out_dir / "program.c")
     inputs = inputs or {}
     steps = count_steps(document, inputs)
-    l2 = bytearray(memory_image(out_dir, document, state).ljust(cfg.l2_bytes, b"\0"))
+    images = {level: bytearray(image) for level, image in memory_images(out_dir, document, state).items()}
+    images["l2"] = images["l2"].ljust(cfg.l2_bytes, b"\0")
     feed = {spec["name"]: as_stored(spec, inputs[spec["name"]], (steps,)) for spec in document["inputs"]}
     simulator = Simulator(gvsoc, cfg, verilog)
     began = time.perf_counter()
@@ -61,14 +62,15 @@ def run(
     for step in range(steps):
         for spec in document["inputs"]:
             data = feed[spec["name"]][step].tobytes()
-            l2[spec["addr"] - L2_BASE : spec["addr"] - L2_BASE + len(data)] = data
-        done = simulator.run(elf.path, {"l2": bytes(l2)}, limit_cycles, [call.kernel for call in tables.calls])
+            images["l2"][spec["addr"] - L2_BASE : spec["addr"] - L2_BASE + len(data)] = data
+        before = {level: bytes(image) for level, image in images.items()}
+        done = simulator.run(elf.path, before, limit_cycles, [call.kernel for call in tables.calls])
         if done.exit_code != 0:
             how = "the limit of cycles" if done.exit_code is None else f"exit code {done.exit_code}"
             said = f"; it printed: {done.output.strip()}" if done.output.strip() else ""
             raise SimError(f"{how} after {done.cycles} cycles{said}", f"{out_dir}, step {step}")
         runs.append(done)
-        l2[:] = done.memories["l2"]
+        images = {level: bytearray(done.memories[level]) for level in images}
         parts = [done.read(spec["addr"], spec["bytes"]) for spec in document["outputs"]]
         outputs.append(np.frombuffer(b"".join(parts), np.uint8))
     stats = {
@@ -84,7 +86,7 @@ def run(
     if with_profile:
         stats["events"] = runs[-1].events
         stats["profile"] = profile(runs[-1].events, tables, cfg, 0, runs[-1].cycles)
-    return RunResult(split_outputs(document["outputs"], np.stack(outputs)), read_state(out_dir, bytes(l2)), stats)
+    return RunResult(split_outputs(document["outputs"], np.stack(outputs)), read_state(out_dir, done.memories), stats)
 
 
 def _stats(runs: Sequence[Run], cfg: HwConfig) -> dict[str, Any]:

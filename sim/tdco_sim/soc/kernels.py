@@ -27,10 +27,10 @@ PROGRAM = """\
 
 tdco_call kernel_call[1]; /* the simulator's user fills it in */
 static const tdco_job product[] = {{{0, {0}}, FACTORS, FACTORS + 4, 0, FACTORS + 8, 2, 2, 0, 2, 1, 1, 1, 0}};
-const tdco_program tdco_prog = {0, 0, product, kernel_call, 0, {0, 0, 1, 1}, 0, TDCO_CONFIG_HASH};
+const tdco_program tdco_prog = {0, 0, product, kernel_call, 0, 0, {0, 0, 1, 1}, 0, TDCO_CONFIG_HASH};
 """
 ENGINE_BYTES = 12
-CALL_HEAD = (1, 0, 0, 1, 0)  # command 1, once the first engine job has finished
+CALL_HEAD = (1, 0, 0, 1, 0, 0)  # command 1, once the first engine job has finished
 
 
 class KernelRunner:
@@ -81,7 +81,7 @@ class KernelRunner:
         kernel, sim = self.elf.addresses[symbol], self.sim
         pointers = [0 if at is None else self.base + at for at in offsets]
         call = struct.pack(
-            f"<5H2xI{MAX_PTRS}I{MAX_INTS}i{MAX_FLOATS}f",
+            f"<6HI{MAX_PTRS}I{MAX_INTS}i{MAX_FLOATS}f",
             *(*CALL_HEAD, kernel, *pointers, *[0] * (MAX_PTRS - len(pointers))),
             *(*ints, *[0] * (MAX_INTS - len(ints))),
             *(*floats, *[0.0] * (MAX_FLOATS - len(floats))),

@@ -8,11 +8,11 @@ from typing import Any
 
 from tdco_spec import HwConfig
 
-from .program import CALL, GEMM, IN, OUT, Tables
+from .program import CALL, GEMM, IN, L3, OUT, Tables
 from .simulator import TraceEvent
 from .trace import Tracks
 
-RESOURCES = {IN: "dma", OUT: "dma", GEMM: "engine", CALL: "cores"}
+RESOURCES = {IN: "dma", OUT: "dma", GEMM: "engine", CALL: "cores", L3: "l3"}
 Span = tuple[int, int]
 Step = tuple[int, int]  # a command: its kind, and the how-manieth of it
 
@@ -24,15 +24,17 @@ def profile(events: Sequence[TraceEvent], tables: Tables, cfg: HwConfig, begin: 
     and of these, on average over the cores, ``fetch`` waiting for instructions, ``l1_wait`` for a bank, ``idle`` for
     the slowest core; ``flop`` and ``l1_bytes`` of all cores together (TraceEvent).
 
-    ``nodes``: cycles of the engine, cores and DMA, which overlap; ``engine_stall`` without a grant;
-    ``critical``, on the critical path, and ``waiting``, before commands on that path. ``critical_path``: the step's
-    cycles by what it waited for; ``control`` is the controller between one command's end and the next one's start.
+    ``nodes``: cycles of the engine, cores, DMA and L3 DMA, which overlap; ``engine_stall`` without
+    a grant; ``critical``, on the critical path, and ``waiting``, before commands on that path. ``critical_path``: the
+    step's cycles by what it waited for; ``control`` is the controller between one command's end and the next one's
+    start.
     """
     tracks = Tracks(cfg)
+    transfers = {tracks.to_l1: IN, tracks.from_l1: OUT, tracks.l3: L3}
     spans: dict[Step, Span] = {}
     calls: dict[int, list[TraceEvent]] = defaultdict(list)
     nodes: dict[str, dict[str, int]] = defaultdict(
-        lambda: dict.fromkeys(("engine", "cores", "dma", "engine_stall", "fetch", "waiting", "critical"), 0)
+        lambda: dict.fromkeys(("engine", "cores", "dma", "l3", "engine_stall", "fetch", "waiting", "critical"), 0)
     )
     for event in events:
         if event.track < cfg.cores:
@@ -40,14 +42,14 @@ def profile(events: Sequence[TraceEvent], tables: Tables, cfg: HwConfig, begin: 
         elif event.track == tracks.engine:
             spans[GEMM, event.index] = event.start, event.end
             nodes[tables.nodes[GEMM][event.index]]["engine_stall"] += event.refused
-        elif event.track in (tracks.to_l1, tracks.from_l1):
-            spans[IN if event.track == tracks.to_l1 else OUT, event.index] = event.start, event.end
+        elif event.track in transfers:
+            spans[transfers[event.track], event.index] = event.start, event.end
     for index, parts in calls.items():
         spans[CALL, index] = min(p.start for p in parts), max(p.end for p in parts)
         nodes[tables.nodes[CALL][index]]["fetch"] += sum(p.fetch for p in parts) // len(parts)
     for (kind, index), (start, stop) in spans.items():
         nodes[tables.nodes[kind][index]][RESOURCES[kind]] += stop - start
-    path = dict.fromkeys(("engine", "cores", "dma", "control"), 0)
+    path = dict.fromkeys(("engine", "cores", "dma", "l3", "control"), 0)
     for command, waited, worked in critical_path(tables, spans, begin, end):
         path["control"] += waited
         if command:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from .elf import Elf
 
-IN, OUT, GEMM, CALL = KINDS = range(4)
-KIND_NAMES = ("copy to L1", "copy from L1", "engine job", "kernel call")
+IN, OUT, GEMM, CALL, L3 = KINDS = range(5)
+KIND_NAMES = ("copy to L1", "copy from L1", "engine job", "kernel call", "L3 transfer")
 MAX_PTRS = 8
-TABLES = ("ins", "outs", "jobs", "calls")
+TABLES = ("ins", "outs", "jobs", "calls", "moves")
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,13 @@ class Command:
 
 @dataclass(frozen=True)
 class Tables:
-    """``commands`` by number. ``copies``: bytes of each copy to L1, and of each from L1. ``nodes``: for every kind the
-    graph node of each command ("7 Relu relu"), empty where it is not known."""
+    """``commands`` by number. ``copies``: bytes of each copy to L1, of each from L1, and of each L3 transfer, by kind.
+    ``nodes``: for every kind the graph node of each command ("7 Relu relu"), empty where it is not known."""
 
     commands: tuple[Command, ...]
     calls: tuple[Call, ...]
     jobs: tuple[tuple[int, int, int], ...]
-    copies: tuple[tuple[int, ...], tuple[int, ...]]
+    copies: Mapping[int, tuple[int, ...]]
     buffers: tuple[Buffer, ...]
     nodes: tuple[tuple[str, ...], ...]
 
@@ -86,7 +87,7 @@ def read_tables(elf: Elf, source: Path) -> Tables:
     """The tables of ``tdco_prog`` in ``elf``; ``source`` is the program.c they were compiled from."""
 
     def read(addr: int, size: int) -> bytes:
-        for segment in elf.segments:
+        for segment in (*elf.segments, *elf.notes):
             if segment.addr <= addr < segment.addr + segment.bytes:
                 data = segment.data + bytes(segment.bytes - len(segment.data))
                 return data[addr - segment.addr : addr - segment.addr + size]
@@ -98,18 +99,18 @@ def read_tables(elf: Elf, source: Path) -> Tables:
     def text(addr: int) -> str:
         return read(addr, 256).split(b"\0")[0].decode()
 
-    head = struct.unpack("<11I", read(elf.addresses["tdco_prog"], 44))
-    tables, buffers, counts, n_buffers = head[:4], head[4], head[5:9], head[9]
-    layouts = ("5H2x2I2Ii", "5H2x2I2Ii", "5H2x8I4H", f"5H2xI{MAX_PTRS}I64x")
+    head = struct.unpack("<13I", read(elf.addresses["tdco_prog"], 52))
+    tables, buffers, counts, n_buffers = head[:5], head[5], head[6:11], head[11]
+    layouts = ("6H2I2Ii", "6H2I2Ii", "6H8I4H", f"6HI{MAX_PTRS}I64x", "6H4I")
     entries = [rows(at, n, layout) for at, n, layout in zip(tables, counts, layouts, strict=True)]
-    numbered = {row[0]: Command(kind, i, row[1:5]) for kind in KINDS for i, row in enumerate(entries[kind])}
+    numbered = {row[0]: Command(kind, i, row[1:6]) for kind in KINDS for i, row in enumerate(entries[kind])}
     names = {symbol.addr: symbol.name for symbol in elf.symbols if symbol.is_function}
-    ins, outs = (tuple(row[7] * row[8] for row in entries[kind]) for kind in (IN, OUT))
+    copies = {kind: tuple(row[8] * row[9] for row in entries[kind]) for kind in (IN, OUT)}
     return Tables(
         commands=tuple(numbered[i] for i in range(len(numbered))),
-        calls=tuple(Call(names.get(row[5], hex(row[5])), row[5], row[6:], row[0]) for row in entries[CALL]),
+        calls=tuple(Call(names.get(row[6], hex(row[6])), row[6], row[7:], row[0]) for row in entries[CALL]),
         jobs=tuple((m, n, k) for *_, m, n, k, _ in entries[GEMM]),
-        copies=(ins, outs),
+        copies={**copies, L3: tuple(row[8] for row in entries[L3])},
         buffers=tuple(Buffer(at, size, a, z, text(name)) for at, size, a, z, name in rows(buffers, n_buffers, "IIHHI")),
         nodes=tuple(_nodes(source, table) for table in TABLES),
     )

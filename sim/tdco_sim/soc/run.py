@@ -13,7 +13,7 @@ from tdco_spec import MEMORY_MAP, HwConfig
 
 from ..errors import SimError
 from ..result import RunResult
-from ..tensors import as_stored, count_steps, description, memory_image, read_state, split_outputs
+from ..tensors import Images, as_stored, count_steps, description, memory_images, read_state, split_outputs
 from ..waves import recorded
 from .elf import read_elf
 from .firmware import program_elf
@@ -22,7 +22,6 @@ from .program import Tables, read_tables
 from .simulator import Simulator, Stop, describe
 from .trace import write_perfetto
 
-L2_BASE = MEMORY_MAP["l2"].base
 LIMIT_CYCLES = 2_000_000_000
 
 
@@ -60,13 +59,13 @@ def run(
     tables = read_tables(elf, out_dir / "program.c")
     inputs = inputs or {}
     steps = count_steps(document, inputs)
-    image = memory_image(out_dir, document, state)
+    images = memory_images(out_dir, document, state)
     feed = {spec["name"]: as_stored(spec, inputs[spec["name"]], (steps,)) for spec in document["inputs"]}
     outputs: list[np.ndarray] = []
     step_cycles: list[int] = []
     with recorded(waves), Simulator(cfg, elf, verilog, tcdm, engine, first_come, waves is not None) as sim:
         began, cpu_began = time.perf_counter(), time.process_time()
-        _load(sim, tables, image, bool(trace or with_profile))
+        _load(sim, tables, images, bool(trace or with_profile))
         for step in range(steps):
             before, seen = sim.stats["cycles"], len(sim.events)
             given = {spec["addr"]: feed[spec["name"]][step].tobytes() for spec in document["inputs"]}
@@ -77,7 +76,8 @@ def run(
             outputs.append(_read_outputs(sim, document))
             if on_progress:
                 on_progress(step + 1, steps)
-        final = read_state(out_dir, sim.read(L2_BASE, cfg.l2_bytes))
+        left = {level: sim.read(MEMORY_MAP[level].base, len(image)) for level, image in images.items()}
+        final = read_state(out_dir, left)
         stats = _stats(sim, steps, step_cycles, time.perf_counter() - began)
         stats["cpu_seconds"] = time.process_time() - cpu_began
         if trace:
@@ -88,11 +88,12 @@ def run(
     return RunResult(split_outputs(document["outputs"], np.stack(outputs)), final, stats)
 
 
-def _load(sim: Simulator, tables: Tables, image: bytes, with_trace: bool) -> None:
-    """Weights and constants into L2; what the program may do, for the simulator to watch."""
+def _load(sim: Simulator, tables: Tables, images: Images, with_trace: bool) -> None:
+    """Weights and constants into L2 and L3; what the program may do, for the simulator to watch."""
     if with_trace:
         sim.trace()
-    sim.write(L2_BASE, image)
+    for level, image in images.items():
+        sim.write(MEMORY_MAP[level].base, image)
     sim.watch_calls(
         [(c.kernel, [(b.addr, b.bytes, b.first == c.command) for b in tables.buffers_of(c)]) for c in tables.calls]
     )

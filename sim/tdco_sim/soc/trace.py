@@ -10,7 +10,7 @@ from typing import Any
 from tdco_spec import HwConfig
 from tdco_spec.cluster import EVENTS
 
-from .program import CALL, GEMM, IN, OUT, Tables
+from .program import CALL, GEMM, IN, L3, OUT, Tables
 from .simulator import TraceEvent
 
 MICROSECOND = 1_000_000
@@ -68,9 +68,7 @@ def _describe(
         share = event.refused / max(1, event.end - event.start)
         arguments = {"M": m, "N": n, "K": k, "stall_share": round(share, 4)}
         return f"{m}x{n}x{k}", {**issued(GEMM), **arguments}
-    if event.track == tracks.l3:
-        return "L3 transfer", {"index": event.index}
     if event.track == tracks.barrier:
         return f"barrier {event.index}", {}
-    kind = IN if event.track == tracks.to_l1 else OUT
+    kind = {tracks.to_l1: IN, tracks.from_l1: OUT, tracks.l3: L3}[event.track]
     return f"{tables.copies[kind][event.index]} bytes", issued(kind)

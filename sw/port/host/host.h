@@ -16,12 +16,14 @@ typedef struct {
     uint64_t jobs, macs, cycles, busy;    /* from the engine */
     uint64_t words_compared, mismatches;  /* against the checking engine; a job whose flags differ is a mismatch too */
     uint64_t status_flags, step_flags;    /* every STATUS_FLAGS bit some job raised: ever, and since the step began */
-    uint64_t kernel_calls, l2_l1_bytes, l1_l2_bytes, l1_peak_bytes, l2_peak_bytes;
+    uint64_t kernel_calls, l2_l1_bytes, l1_l2_bytes, l3_l2_bytes, l1_peak_bytes, l2_peak_bytes, l3_peak_bytes;
 } host_stats;
 
 extern host_stats host_totals;
 extern uint8_t host_l1[];
 extern uint8_t host_l2[];
+extern uint8_t host_l3[];
+extern uint32_t host_l3_bytes; /* of L3, from its start, that the program has plans for */
 
 /* One clear line on stderr, exit status 1. */
 void host_fail(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));

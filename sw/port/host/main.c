@@ -10,8 +10,9 @@
 #include "tdco_hw.h"
 
 static const char USAGE[] =
-    "usage: step --engine E.so [--check G.so] --l2-in FILE [--in ADDR:BYTES]... [--out ADDR:BYTES]...\n"
-    "            --inputs FILE --outputs FILE --l2-out FILE --steps N --stats FILE [--progress]\n"
+    "usage: step --engine E.so [--check G.so] --l2-in FILE --l3-in FILE [--in ADDR:BYTES]...\n"
+    "            [--out ADDR:BYTES]... --inputs FILE --outputs FILE --l2-out FILE --l3-out FILE --steps N --stats FILE\n"
+    "            [--progress]\n"
     "Runs N steps. Before each, the next bytes of --inputs go to the --in ranges; after it, the --out ranges are\n"
     "appended to --outputs. --progress prints `done total`, in commands, now and then.\n";
 
@@ -23,7 +24,7 @@ typedef struct {
 enum { MAX_RANGES = 64 };
 
 typedef struct {
-    const char *engine, *check, *l2_in, *inputs, *outputs, *l2_out, *stats;
+    const char *engine, *check, *l2_in, *l3_in, *inputs, *outputs, *l2_out, *l3_out, *stats;
     uint32_t steps;
     bool progress;
     range in[MAX_RANGES], out[MAX_RANGES];
@@ -74,8 +75,9 @@ static options parse(int argc, char **argv)
     options o = {.steps = 1};
     const struct {
         const char *name, **value;
-    } texts[] = {{"--engine", &o.engine}, {"--check", &o.check}, {"--l2-in", &o.l2_in}, {"--inputs", &o.inputs},
-        {"--outputs", &o.outputs}, {"--l2-out", &o.l2_out}, {"--stats", &o.stats}};
+    } texts[] = {{"--engine", &o.engine}, {"--check", &o.check}, {"--l2-in", &o.l2_in}, {"--l3-in", &o.l3_in},
+        {"--inputs", &o.inputs}, {"--outputs", &o.outputs}, {"--l2-out", &o.l2_out}, {"--l3-out", &o.l3_out},
+        {"--stats", &o.stats}};
     for (int i = 1; i < argc; i++) {
         const char *name = argv[i];
         if (strcmp(name, "--progress") == 0) {
@@ -101,7 +103,7 @@ static options parse(int argc, char **argv)
         if (!known)
             host_fail("unknown option, or too many: %s\n%s", name, USAGE);
     }
-    if (!o.engine || !o.l2_in || !o.inputs || !o.outputs || !o.l2_out || !o.stats)
+    if (!o.engine || !o.l2_in || !o.l3_in || !o.inputs || !o.outputs || !o.l2_out || !o.l3_out || !o.stats)
         host_fail("an option is missing\n%s", USAGE);
     return o;
 }
@@ -120,12 +122,19 @@ static void close_file(FILE *file, const char *path)
         host_fail("cannot read or write %s", path);
 }
 
-static void read_image(const char *path)
+static void read_image(const char *path, uint8_t *memory, uint32_t bytes)
 {
     FILE *file = open_file(path, "rb");
-    fread(host_l2, 1, TDCO_L2_SIZE, file);
+    fread(memory, 1, bytes, file);
     if (fgetc(file) != EOF)
-        host_fail("%s is larger than L2, %u bytes", path, TDCO_L2_SIZE);
+        host_fail("%s is larger than its memory, %u bytes", path, bytes);
+    close_file(file, path);
+}
+
+static void write_image(const char *path, const uint8_t *memory, uint32_t bytes)
+{
+    FILE *file = open_file(path, "wb");
+    fwrite(memory, 1, bytes, file);
     close_file(file, path);
 }
 
@@ -138,9 +147,10 @@ static void write_stats(const options *o, double elapsed)
         s->macs, s->cycles, s->busy);
     fprintf(file, "\"words_compared\": %" PRIu64 ", \"mismatches\": %" PRIu64 ", \"status_flags\": %" PRIu64 ", ",
         s->words_compared, s->mismatches, s->status_flags);
-    fprintf(file, "\"kernel_calls\": %" PRIu64 ", \"dma_bytes\": {\"l2_l1\": %" PRIu64 ", \"l1_l2\": %" PRIu64 "}, ",
-        s->kernel_calls, s->l2_l1_bytes, s->l1_l2_bytes);
-    fprintf(file, "\"l1_peak_bytes\": %" PRIu64 ", \"l2_peak_bytes\": %" PRIu64 "}\n", s->l1_peak_bytes, s->l2_peak_bytes);
+    fprintf(file, "\"kernel_calls\": %" PRIu64 ", \"dma_bytes\": {\"l2_l1\": %" PRIu64 ", \"l1_l2\": %" PRIu64 ", \"l3_l2\": %" PRIu64
+        "}, ", s->kernel_calls, s->l2_l1_bytes, s->l1_l2_bytes, s->l3_l2_bytes);
+    fprintf(file, "\"l1_peak_bytes\": %" PRIu64 ", \"l2_peak_bytes\": %" PRIu64 ", \"l3_peak_bytes\": %" PRIu64 "}\n",
+        s->l1_peak_bytes, s->l2_peak_bytes, s->l3_peak_bytes);
     close_file(file, o->stats);
 }
 
@@ -161,7 +171,8 @@ int main(int argc, char **argv)
     if (tdco_prog.config_hash != TDCO_CONFIG_HASH)
         host_fail("the program is for configuration 0x%08X, the runtime for 0x%08X", tdco_prog.config_hash, TDCO_CONFIG_HASH);
     host_memory_clear();
-    read_image(o.l2_in);
+    read_image(o.l2_in, host_l2, TDCO_L2_SIZE);
+    read_image(o.l3_in, host_l3, TDCO_L3_SIZE);
     host_engine_open(o.engine, o.check);
     FILE *inputs = open_file(o.inputs, "rb"), *outputs = open_file(o.outputs, "wb");
     if (o.progress)
@@ -176,9 +187,8 @@ int main(int argc, char **argv)
     host_engine_close();
     close_file(inputs, o.inputs);
     close_file(outputs, o.outputs);
-    FILE *image = open_file(o.l2_out, "wb");
-    fwrite(host_l2, 1, TDCO_L2_SIZE, image);
-    close_file(image, o.l2_out);
+    write_image(o.l2_out, host_l2, TDCO_L2_SIZE);
+    write_image(o.l3_out, host_l3, host_l3_bytes);
     write_stats(&o, elapsed);
     return 0;
 }

@@ -20,7 +20,8 @@ enum { SANITIZED = 0 };
 
 uint8_t host_l1[TDCO_L1_SIZE] __attribute__((aligned(64)));
 uint8_t host_l2[TDCO_L2_SIZE] __attribute__((aligned(64)));
-static uint8_t host_l3[TDCO_L3_SIZE] __attribute__((aligned(64)));
+uint8_t host_l3[TDCO_L3_SIZE] __attribute__((aligned(64)));
+uint32_t host_l3_bytes;
 
 host_stats host_totals;
 void (*host_on_command)(uint32_t done);
@@ -39,7 +40,7 @@ static const struct {
 } memories[] = {
     {host_l1, TDCO_L1_BASE, TDCO_L1_SIZE, &host_totals.l1_peak_bytes},
     {host_l2, TDCO_L2_BASE, TDCO_L2_SIZE, &host_totals.l2_peak_bytes},
-    {host_l3, TDCO_L3_BASE, TDCO_L3_SIZE, NULL},
+    {host_l3, TDCO_L3_BASE, TDCO_L3_SIZE, &host_totals.l3_peak_bytes},
 };
 enum { MEMORIES = sizeof memories / sizeof *memories };
 
@@ -80,7 +81,7 @@ void host_touch(uint32_t addr, size_t bytes, const char *what)
     if (memory == MEMORIES)
         host_fail("%s at 0x%08X, %zu bytes, is in no memory", what, addr, bytes);
     const uint64_t end = addr - memories[memory].base + bytes;
-    if (memories[memory].peak && *memories[memory].peak < end)
+    if (*memories[memory].peak < end)
         *memories[memory].peak = end;
     if (__asan_region_is_poisoned(tdco_ptr(addr), bytes))
         host_fail("%s at 0x%08X, %zu bytes, leaves the planned buffers of this command", what, addr, bytes);
@@ -90,6 +91,7 @@ void host_memory_open(void)
 {
     ASAN_UNPOISON_MEMORY_REGION(host_l1, sizeof host_l1);
     ASAN_UNPOISON_MEMORY_REGION(host_l2, sizeof host_l2);
+    ASAN_UNPOISON_MEMORY_REGION(host_l3, host_l3_bytes);
 }
 
 void host_step_done(void)
@@ -103,6 +105,13 @@ void host_memory_clear(void)
 {
     memset(host_l1, 0xFF, sizeof host_l1);
     memset(host_l2, 0xFF, sizeof host_l2);
+    for (uint32_t i = 0; i < tdco_prog.n_buffers; i++) {
+        const tdco_buffer *buffer = &tdco_prog.buffers[i];
+        const uint32_t end = buffer->addr - TDCO_L3_BASE + buffer->bytes;
+        if (buffer->addr >= TDCO_L3_BASE && host_l3_bytes < end)
+            host_l3_bytes = end;
+    }
+    memset(host_l3, 0xFF, host_l3_bytes);
 }
 
 /* The live buffer that holds `addr`, or NULL. */
@@ -139,6 +148,10 @@ static void open_buffers(uint32_t kind, const tdco_when *entry)
         open_buffer(job->w);
         open_buffer(job->flags & TDCO_JOB_Y ? job->y : 0);
         open_buffer(job->z);
+    } else if (kind == TDCO_L3) {
+        const tdco_move *move = (const tdco_move *)entry;
+        open_buffer(move->l2);
+        open_buffer(move->l3);
     } else {
         for (int i = 0; i < TDCO_MAX_PTRS; i++)
             open_buffer(((const tdco_call *)entry)->addr[i]);
@@ -189,6 +202,17 @@ static void copy(const tdco_copy *copy, int to_l1)
     *(to_l1 ? &host_totals.l2_l1_bytes : &host_totals.l1_l2_bytes) += (uint64_t)copy->rows * copy->row_bytes;
 }
 
+static void move(const tdco_move *move)
+{
+    host_touch(move->l2, move->bytes, "move, L2 side");
+    host_touch(move->l3, move->bytes, "move, L3 side");
+    if (move->to_l2)
+        memcpy(tdco_ptr(move->l2), tdco_ptr(move->l3), move->bytes);
+    else
+        memcpy(tdco_ptr(move->l3), tdco_ptr(move->l2), move->bytes);
+    host_totals.l3_l2_bytes += move->bytes;
+}
+
 static void call(const tdco_call *call)
 {
     tdco_args args = {.i = call->i, .f = call->f, .engine_finite = !(host_totals.step_flags & TDCO_FLAG_NONFINITE)};
@@ -205,12 +229,15 @@ void tdco_port_start(uint32_t kind, uint32_t command)
         host_on_command(command);
     ASAN_POISON_MEMORY_REGION(host_l1, sizeof host_l1);
     ASAN_POISON_MEMORY_REGION(host_l2, sizeof host_l2);
+    ASAN_POISON_MEMORY_REGION(host_l3, host_l3_bytes);
     if (SANITIZED || now.steps == 1) /* later steps touch the same */
         open_buffers(kind, now.staged);
     if (kind == TDCO_GEMM)
         host_engine_run((const tdco_job *)now.staged);
     else if (kind == TDCO_CALL)
         call((const tdco_call *)now.staged);
+    else if (kind == TDCO_L3)
+        move((const tdco_move *)now.staged);
     else
         copy((const tdco_copy *)now.staged, kind == TDCO_IN);
     now.finished[kind]++;

@@ -9,7 +9,7 @@ enum {
     IN_FLIGHT = TDCO_DMA_COUNTERS / 2, /* copies of one direction that the DMA holds at most */
     WORKERS = (1 << TDCO_CORES) - 1,
     CONTROLLER = 1 << TDCO_CORES,
-    EVENTS = 1 << TDCO_EVENT_DMA | 1 << TDCO_EVENT_ENGINE | 1 << TDCO_EVENT_DONE,
+    EVENTS = 1 << TDCO_EVENT_DMA | 1 << TDCO_EVENT_L3_DMA | 1 << TDCO_EVENT_ENGINE | 1 << TDCO_EVENT_DONE,
 };
 
 typedef struct {
@@ -23,7 +23,7 @@ typedef struct {
 typedef struct {
     uint32_t started, finished;
     uint32_t words[5], two_d; /* of the staged one: what the DMA is told */
-    uint32_t counters[IN_FLIGHT];
+    uint8_t counters[IN_FLIGHT];
 } channel;
 
 /* Shared by controller and workers. */
@@ -40,11 +40,17 @@ static struct {
     tdco_program program; /* its tables are in L2, where every word takes long to read */
     uint32_t jobs_before, calls_before; /* at tdco_port_begin() */
     channel channels[2];                /* TDCO_IN, TDCO_OUT */
+    uint32_t moves_before, moves, to_l2; /* moves started since then; the staged one's direction */
 } now TDCO_L1_DATA;
 
 static uint32_t engine(uint32_t reg)
 {
     return *tdco_reg(TDCO_ENGINE_BASE + reg);
+}
+
+static uint32_t moves_finished(void)
+{
+    return *tdco_reg(TDCO_L3_DMA_BASE + TDCO_L3_DMA_FINISHED) - now.moves_before;
 }
 
 void tdco_port_begin(const tdco_program *program)
@@ -54,6 +60,8 @@ void tdco_port_begin(const tdco_program *program)
     now.calls_before = work.posted;
     for (uint32_t kind = TDCO_IN; kind <= TDCO_OUT; kind++)
         now.channels[kind].started = now.channels[kind].finished = 0;
+    now.moves_before = now.moves = 0;
+    now.moves_before = moves_finished();
     *tdco_reg(TDCO_ENGINE_BASE + TDCO_REG_FLAGS) = TDCO_FLAG_NONFINITE;
 }
 
@@ -73,6 +81,8 @@ void tdco_port_poll(uint32_t finished[TDCO_KINDS])
     }
     finished[TDCO_GEMM] = engine(TDCO_REG_FINISHED) - now.jobs_before;
     finished[TDCO_CALL] = work.done - now.calls_before;
+    if (finished[TDCO_L3] != now.moves)
+        finished[TDCO_L3] = moves_finished();
 }
 
 /* Loads all that is needed from L2 while the commands before it still run. */
@@ -95,7 +105,7 @@ static int stage_copy(uint32_t kind, const tdco_copy *copy)
 static void start_copy(channel *c)
 {
     volatile uint32_t *const command = tdco_reg(TDCO_DMA_BASE + TDCO_DMA_COMMAND);
-    c->counters[c->started++ % IN_FLIGHT] = *command;
+    c->counters[c->started++ % IN_FLIGHT] = (uint8_t)*command;
     for (uint32_t i = 0; i < (c->two_d ? 5u : 3u); i++)
         *command = c->words[i];
 }
@@ -128,11 +138,24 @@ static int stage_call(const tdco_call *call)
     return 1;
 }
 
+/* The L3 DMA holds one transfer, the one that runs. */
+static int stage_move(const tdco_move *move)
+{
+    if (moves_finished() != now.moves)
+        return 0;
+    *tdco_reg(TDCO_L3_DMA_BASE + TDCO_L3_DMA_L2_ADDR) = move->l2;
+    *tdco_reg(TDCO_L3_DMA_BASE + TDCO_L3_DMA_L3_ADDR) = move->l3;
+    *tdco_reg(TDCO_L3_DMA_BASE + TDCO_L3_DMA_LENGTH) = move->bytes;
+    now.to_l2 = move->to_l2;
+    return 1;
+}
+
 int tdco_port_stage(uint32_t kind, uint32_t index, tdco_when *when)
 {
     const tdco_when *const entry = tdco_entry(&now.program, kind, index);
     const int staged = kind == TDCO_GEMM ? stage_job((const tdco_job *)entry)
         : kind == TDCO_CALL              ? stage_call((const tdco_call *)entry)
+        : kind == TDCO_L3              ? stage_move((const tdco_move *)entry)
                                          : stage_copy(kind, (const tdco_copy *)entry);
     if (staged)
         *when = *entry;
@@ -148,6 +171,9 @@ void tdco_port_start(uint32_t kind, uint32_t command)
         slots[work.posted % SLOTS].args.engine_finite = !(engine(TDCO_REG_FLAGS) & TDCO_FLAG_NONFINITE);
         work.posted++;
         tdco_send_event(TDCO_EVENT_WORK, WORKERS);
+    } else if (kind == TDCO_L3) {
+        *tdco_reg(TDCO_L3_DMA_BASE + TDCO_L3_DMA_START) = now.to_l2;
+        now.moves++;
     } else {
         start_copy(&now.channels[kind]);
     }
