@@ -209,8 +209,8 @@ class Placed:
 
 @pytest.mark.parametrize("number", range(120))
 def test_jobs(number: int, seed: int) -> None:
-    """Random sizes, flags, strides and alignments: exactly Z changes, to exactly the reference's bits and flags. A third
-    of them on the loop for machines without AVX-512."""
+    """Random sizes, flags, strides and alignments: exactly Z changes, to exactly the reference's bits and flags. A
+    third of them on the loop for machines without AVX-512."""
     rng = np.random.default_rng((seed, number))
     m, n, k = (int(rng.integers(1, 41 if number % 3 else 8)) for _ in range(3))
     flags = {name for name in JOB_FLAGS if rng.integers(0, 2)}
