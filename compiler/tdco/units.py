@@ -76,7 +76,7 @@ def make_units(
         work = describe(graph, layout, graph.nodes[index], costs.whole_bytes, read)
         for loops, first, last in ranges(work.domain, tiling):
             units += _tile_units(graph, index, work, tiling, loops, first, last, blocks, costs)
-    return blocks, tuple(_with_order(units))
+    return blocks, tuple(_behind(graph, list(_with_order(units))))
 
 
 def engine_floor(graph: Graph, layout: Layout, tilings: Mapping[int, Tiling], costs: Costs) -> int:
@@ -192,6 +192,15 @@ def _merged(uses: Iterator[Use]) -> tuple[Use, ...]:
             use = Use(use.block, use.space, regions, old.read or use.read, old.write or use.write)
         found[use.block] = use
     return tuple(found.values())
+
+
+def _behind(graph: Graph, units: Sequence[Unit]) -> Iterator[Unit]:
+    """Each unit with what its node's attribute ``behind`` asks for: all units of the node that computes this value."""
+    places = {node.outputs[0]: place for place, node in enumerate(graph.nodes)}
+    for unit in units:
+        value = graph.nodes[unit.node].attrs.get("behind")
+        others = {i for i, other in enumerate(units) if value and other.node == places[value]}
+        yield replace(unit, before=tuple(sorted(others.union(unit.before)))) if others else unit
 
 
 def _with_order(units: Sequence[Unit]) -> Iterator[Unit]:

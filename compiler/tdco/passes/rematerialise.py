@@ -12,6 +12,9 @@ MAX_CHAIN = 4
 """Nodes that are computed again for one value, at most: longer chains cost more than L3."""
 MIN_SAVED_BYTES = 1024
 """Of the peak, for a second computation to be worth a kernel call."""
+HEAD_START_NODES = 14
+"""How far ahead of its first reader something may be computed again; the attribute ``behind`` names what to wait for.
+Without, the scheduler would run ahead and fill the room that was won; more brings nothing."""
 TIED_TO_THEIR_PLACE = ("Due", "Finite")
 """Operators whose result depends on when they run: on flags of the engine and counters of the step."""
 
@@ -48,7 +51,7 @@ def rematerialise(
             return graph, tuple(found)
         best = min(options, key=lambda o: (o.product, -o.saved_bytes / max(1, o.cycles), o.value))
         known = graph.values
-        graph = verify(_recompute(graph, best.nodes, best.before))
+        graph = verify(_recompute(graph, best.nodes, best.before, lives.peak))
         new = [name for node in graph.nodes for name in node.outputs if name not in known]
         copies = tuple(n.outputs[0] for n in graph.nodes if n.outputs[0] in new and not get_op(n.op).view)
         found.append(Recomputed(best.value, best.saved_bytes, best.cycles, copies))
@@ -142,12 +145,15 @@ def _chain(lives: _Lives, name: str, before: int) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
-def _recompute(graph: Graph, places: Collection[int], before: int) -> Graph:
-    """``graph`` with the nodes at ``places`` once more in front of the one at ``before``, for it and all behind it."""
+def _recompute(graph: Graph, places: Collection[int], before: int, peak: int) -> Graph:
+    """``graph`` with the nodes at ``places`` once more in front of the one at ``before``, for it and all behind it.
+    They wait until the one at ``peak`` is done, if not longer."""
     values = dict(graph.values)
     producers = graph.producers()
     renamed: dict[str, str] = {}
     added: list[Node] = []
+    computing = [place for place in range(peak, before) if not get_op(graph.nodes[place].op).view]
+    behind = {"behind": graph.nodes[computing[-HEAD_START_NODES:][0]].outputs[0]}
 
     def copy(node: Node) -> None:
         for name in node.outputs:
@@ -155,7 +161,8 @@ def _recompute(graph: Graph, places: Collection[int], before: int) -> Graph:
             values[again] = Value(again, values[name].type, values[name].source, values[name].perm)
             renamed[name] = again
         outputs = tuple(renamed[name] for name in node.outputs)
-        added.append(replace(node, inputs=tuple(map(current, node.inputs)), outputs=outputs))
+        attrs = node.attrs if get_op(node.op).view else {**node.attrs, **behind}
+        added.append(replace(node, inputs=tuple(map(current, node.inputs)), outputs=outputs, attrs=attrs))
 
     def current(name: str) -> str:
         """What stands for ``name`` now, through views too."""
@@ -172,8 +179,8 @@ def _recompute(graph: Graph, places: Collection[int], before: int) -> Graph:
         for name in filter(None, node.inputs):
             if name not in later:
                 current(name)
-    behind = [replace(n, inputs=tuple(renamed.get(i, i) for i in n.inputs)) for n in graph.nodes[before:]]
-    return replace(graph, nodes=(*graph.nodes[:before], *added, *behind), values=values)
+    rest = [replace(n, inputs=tuple(renamed.get(i, i) for i in n.inputs)) for n in graph.nodes[before:]]
+    return replace(graph, nodes=(*graph.nodes[:before], *added, *rest), values=values)
 
 
 def _fresh(values: Mapping[str, Value], name: str) -> str:
