@@ -15,8 +15,10 @@ from .. import zoo
 from ..autodiff import LOSSES
 from ..optimizer import FORMS
 from ..pipeline import compile_model
+from ..report.load import COMPILED
 from ._console import console, json_command, key_values
 from ._engines import job_predictor
+from ._record import command_line, leave
 from .run import hw_of
 
 
@@ -92,7 +94,7 @@ def compile_(
         )
     seconds = round(time.perf_counter() - start, 2)
     stats, train = document["stats"], document["train"]
-    return {
+    said = {
         "out": str(out),
         "model": document["name"],
         "strategy": train["strategy"],
@@ -104,3 +106,5 @@ def compile_(
         **{key: train[key] for key in ("copies_inserted", "recomputed", "recomputed_cycles")},
         "firmware": build_firmware(out, hw_of(document)) if firmware else None,
     }
+    leave(out / COMPILED, said, command_line())
+    return said

@@ -24,9 +24,11 @@ from ..files import FORMAT
 from ..ir import DTYPES
 from ..pipeline import reference_steps
 from ..reference import UpdateError, compare_updates, graph_updates
+from ..report.load import RUN_HOST, RUN_SOC
 from ._console import console, json_command, key_values, progress
 from ._engines import engine_library, engine_verilog, tcdm_verilog
 from ._profile import show_profile
+from ._record import command_line, leave, leave_trace
 
 Document = dict[str, Any]
 ENGINE_TIMING = {
@@ -215,12 +217,32 @@ def run(
     console.print(f"{platform}, engine {engine}: {steps} step(s) of {document['name']} {document['strategy']}")
     options = {"trace": trace, "with_profile": profile, **({"limit_cycles": max_cycles} if max_cycles else {})}
     if platform == "soc":
-        result, seconds = run_soc_steps(out, engine, inputs, waves=waves, **options)
-    elif installed:
+        said = _measured(out, engine, inputs, command_line(), waves=waves, **{**options, "with_profile": True})
+        return said if profile else {key: value for key, value in said.items() if key != "profile"}
+    if installed:
         result, seconds = run_gvsoc_steps(out, engine, installed, inputs, **options)
     else:
         result, seconds = run_steps(out, engine, inputs, waves=waves)
-    return summary(document, out, engine, result, inputs, seconds)
+    said = summary(document, out, engine, result, inputs, seconds)
+    if platform == "host":
+        leave(out / RUN_HOST, {**said, "steps": steps}, command_line())
+    return said
+
+
+def measure(out: Path, engine: str, command: str) -> dict[str, Any]:
+    """A step on seeded noise on the cluster simulator, left in OUT as ``command`` would leave it."""
+    return _measured(out, engine, step_inputs(load_program(out), "random", 1, 0.0, 0), command, with_profile=True)
+
+
+def _measured(out: Path, engine: str, inputs: dict[str, np.ndarray], command: str, **options: Any) -> dict[str, Any]:
+    """What a run on platform soc reports; it and the trace of the last step stay in OUT."""
+    document = load_program(out)
+    result, seconds = run_soc_steps(out, engine, inputs, **options)
+    said = summary(document, out, engine, result, inputs, seconds)
+    step_cycles = result.stats["step_cycles"]
+    leave_trace(out, hw_of(document), result.stats["events"], sum(step_cycles[:-1]))
+    leave(out / RUN_SOC, {**said, "steps": len(step_cycles)}, command)
+    return said
 
 
 def summary(

@@ -65,8 +65,10 @@ def run(
     step_cycles: list[int] = []
     with recorded(waves), Simulator(cfg, elf, verilog, tcdm, engine, first_come, waves is not None) as sim:
         began, cpu_began = time.perf_counter(), time.process_time()
-        _load(sim, tables, images, bool(trace or with_profile))
+        _load(sim, tables, images, bool(trace))
         for step in range(steps):
+            if with_profile and step == steps - 1:
+                sim.trace()
             before, seen = sim.stats["cycles"], len(sim.events)
             given = {spec["addr"]: feed[spec["name"]][step].tobytes() for spec in document["inputs"]}
             stop = _run_step(sim, tables, given, limit_cycles)

@@ -1,0 +1,226 @@
+"""Several steps side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from ..footprint import DYNAMIC, PERSISTENT, over_time
+from .learning import accuracies, running_mean
+from .load import PHASES, RESOURCES, Step
+from .markup import table
+from .memory import KB
+from .plot import CATEGORY_COLOURS, COLOURS, RESOURCE_NAMES, STEP_COLOURS, Plot, Section, count, figure, rows
+from .reproduce import commands
+from .roofline import step_point
+from .tiles import Tile, tiles
+from .timeline import occupied
+
+ENERGY_COLOURS = {"engine": "engine", "cores": "cores", "l2": "dma", "l3": "l3"}
+
+
+def sections(steps: Sequence[Step]) -> list[Section]:
+    labels = names(steps)
+    made = [
+        Section("summary", "Side by side", _table(steps, labels)),
+        Section(
+            "cycles",
+            "Where the cycles go",
+            "<p>What each step waited for, along its critical path; the parts add up to the step. "
+            "Busy cycles overlap.</p>",
+            [_cycles(steps, labels), _phases(steps, labels)],
+        ),
+        Section("memory", "Memory", "", [_categories(steps, labels), _over_time(steps, labels)]),
+        Section(
+            "energy",
+            "Energy",
+            "<p>An estimate from published figures of other chips (docs/soc.md): good for comparing.</p>",
+            [_energy(steps, labels)],
+        ),
+    ]
+    if any(step.curve for step in steps):
+        made.append(Section("learning", "Loss and accuracy", "", [_losses(steps, labels)]))
+    text = "".join(
+        f"<h3>{escape(label)}</h3><pre>{escape(commands(step))}</pre>"
+        for label, step in zip(labels, steps, strict=True)
+    )
+    return [*made, Section("reproduce", "How to reproduce", text)]
+
+
+def names(steps: Sequence[Step]) -> list[str]:
+    """The shortest of strategy, model and configuration that tell the steps apart, else their folders."""
+    fields = [[step.document["strategy"], step.document["name"], step.document["config"]] for step in steps]
+    differing = [i for i in range(3) if len({f[i] for f in fields}) > 1] or [0]
+    found = [" · ".join(f[i] for i in differing) for f in fields]
+    return found if len(set(found)) == len(found) else [str(step.out) for step in steps]
+
+
+def _table(steps: Sequence[Step], labels: Sequence[str]) -> str:
+    columns = [{tile.name: tile for tile in tiles(step)} for step in steps]
+
+    def cell(tile: Tile | None) -> str:
+        text = f"<b>{escape(tile.value)}</b> {escape(tile.unit)}" if tile else "-"
+        return f'<td class="n">{text}</td>'
+
+    shown = dict.fromkeys(name for column in columns for name in column)
+    head = "<th></th>" + "".join(f'<th class="n">{escape(label)}</th>' for label in labels)
+    return table(
+        "compared", head, [(escape(name), "".join(cell(column.get(name)) for column in columns)) for name in shown]
+    )
+
+
+def _cycles(steps: Sequence[Step], labels: Sequence[str]) -> Plot:
+    plot = figure(90 + 44 * len(steps), barmode="stack", bargap=0.3, hovermode="closest")
+    for part in (*RESOURCES, "control"):
+        values = [step.profile["critical_path"].get(part, 0) for step in steps]
+        if any(values):
+            plot.add_bar(
+                y=labels,
+                x=values,
+                orientation="h",
+                name=RESOURCE_NAMES[part],
+                marker_color=COLOURS[part][1],
+                hovertemplate="%{y}: %{x:,} cycles<extra>" + RESOURCE_NAMES[part] + "</extra>",
+            )
+    waits = len(plot.data)
+    for resource in RESOURCES:
+        values = [occupied(step).get(resource, 0) for step in steps]
+        if any(values):
+            plot.add_bar(
+                y=labels,
+                x=values,
+                orientation="h",
+                name=RESOURCE_NAMES[resource],
+                marker_color=COLOURS[resource][1],
+                visible=False,
+                hovertemplate="%{y}: %{x:,} cycles<extra>" + RESOURCE_NAMES[resource] + "</extra>",
+            )
+    rows(plot, "cycles")
+    first = [i < waits for i in range(len(plot.data))]
+    choices: dict[str, tuple[dict[str, object], dict[str, object]]] = {
+        "critical path": ({"visible": first}, {"barmode": "stack"}),
+        "busy": ({"visible": [not f for f in first]}, {"barmode": "group"}),
+    }
+    return Plot("compared-cycles", plot, "Cycles of a step by resource.", choices)
+
+
+def _phases(steps: Sequence[Step], labels: Sequence[str]) -> Plot:
+    plot = figure(90 + 44 * len(steps), barmode="stack", bargap=0.3, hovermode="closest")
+    for phase, colour in zip(PHASES, ("#9db8dc", "#5b82b8", "#2f4f7d"), strict=True):
+        values = []
+        for step in steps:
+            own = [node for text, node in step.profile["nodes"].items() if step.node(text).phase == phase]
+            values.append(sum(node["critical"] + node["waiting"] for node in own))
+        if any(values):
+            plot.add_bar(
+                y=labels,
+                x=values,
+                orientation="h",
+                name=phase,
+                marker_color=colour,
+                hovertemplate="%{y}: %{x:,} cycles<extra>" + phase + "</extra>",
+            )
+    rows(plot, "cycles")
+    return Plot(
+        "compared-phases", plot, "Cycles of the critical path by phase, the controller's before each command included."
+    )
+
+
+def _categories(steps: Sequence[Step], labels: Sequence[str]) -> Plot:
+    plot = figure(90 + 44 * len(steps), barmode="stack", bargap=0.3, hovermode="closest")
+    for category in (*PERSISTENT, *DYNAMIC):
+        memory = [step.document["memory"] for step in steps]
+        values = [
+            m[f"{category}_bytes"] if category in PERSISTENT else m["dynamic_at_peak"].get(category, 0) for m in memory
+        ]
+        if any(values):
+            plot.add_bar(
+                y=labels,
+                x=[v / KB for v in values],
+                orientation="h",
+                name=category,
+                marker_color=CATEGORY_COLOURS[category],
+                hovertemplate="%{y}: %{x:,.1f} KB<extra>" + category + "</extra>",
+            )
+    rows(plot, "KB")
+    return Plot("compared-memory", plot, "What stays, and what comes and goes at its peak, in L1 and L2 together.")
+
+
+def _over_time(steps: Sequence[Step], labels: Sequence[str]) -> Plot:
+    plot = figure(320, hovermode="x unified")
+    for i, (step, label) in enumerate(zip(steps, labels, strict=True)):
+        curve = over_time(life for life in step.lives if life.category in DYNAMIC)
+        end = 1 + max((life.last for life in step.lives), default=0)
+        plot.add_scatter(
+            x=[100 * at / end for at, _ in curve],
+            y=[n / KB for _, n in curve],
+            mode="lines",
+            name=label,
+            hovertemplate="%{y:,.1f} KB",
+            line={"shape": "hv", "width": 1.5, "color": STEP_COLOURS[i % len(STEP_COLOURS)]},
+        )
+    plot.update_xaxes(title_text="% of the step's commands")
+    plot.update_yaxes(title_text="KB", rangemode="tozero", fixedrange=True)
+    return Plot("compared-live", plot, "Activations, gradients and temporaries live in L1 and L2 over the step.")
+
+
+def _energy(steps: Sequence[Step], labels: Sequence[str]) -> Plot:
+    plot = figure(90 + 44 * len(steps), barmode="stack", bargap=0.3, hovermode="closest")
+    for part, kind in ENERGY_COLOURS.items():
+        values = [(step.run.get("energy_uj") or {}).get(part, 0) / step.run["steps"] for step in steps]
+        if any(values):
+            plot.add_bar(
+                y=labels,
+                x=values,
+                orientation="h",
+                name=part,
+                marker_color=COLOURS[kind][1],
+                hovertemplate="%{y}: %{x:,.1f} µJ<extra>" + part + "</extra>",
+            )
+    rows(plot, "µJ a step")
+    moved = ", ".join(f"{label} {count(step_point(step).bytes)} B" for label, step in zip(labels, steps, strict=True))
+    return Plot("compared-energy", plot, f"Moved between L2 and L1: {moved}.")
+
+
+def _losses(steps: Sequence[Step], labels: Sequence[str]) -> Plot:
+    plot = figure(340, hovermode="x unified")
+    some = False
+    for i, (step, label) in enumerate(zip(steps, labels, strict=True)):
+        rows = [row for row in step.curve if "loss" in row]
+        colour = STEP_COLOURS[i % len(STEP_COLOURS)]
+        if rows:
+            plot.add_scatter(
+                x=[r["step"] for r in rows],
+                y=running_mean([r["loss"] for r in rows]),
+                mode="lines",
+                name=f"{label}, loss",
+                line={"color": colour, "width": 2},
+                hovertemplate="%{y:.4f}",
+            )
+        if found := accuracies(step.evaluations):
+            some = True
+            plot.add_scatter(
+                x=[s for s, _ in found],
+                y=[a for _, a in found],
+                mode="lines+markers",
+                name=f"{label}, accuracy",
+                yaxis="y2",
+                line={"color": colour, "width": 1.5, "dash": "dot"},
+                hovertemplate="%{y:.2%}",
+            )
+    plot.update_xaxes(title_text="step")
+    plot.update_yaxes(title_text="loss, running mean", rangemode="tozero", fixedrange=True)
+    if some:
+        plot.update_layout(
+            yaxis2={
+                "overlaying": "y",
+                "side": "right",
+                "title": {"text": "accuracy"},
+                "tickformat": ".0%",
+                "range": [0, 1],
+                "showgrid": False,
+                "fixedrange": True,
+                "automargin": True,
+            }
+        )
+    return Plot("compared-loss", plot, "In the device's own arithmetic.")
