@@ -163,7 +163,15 @@ def _show(result: dict[str, Any]) -> None:
     if energy := result.get("energy_uj"):
         parts = ", ".join(f"{name.replace('_', ' ')} {value:,.1f}" for name, value in energy.items() if name != "total")
         shown["energy_uj"] = f"about {energy['total']:,.0f} ({parts}): an estimate, docs/soc.md"
-    apart = ("profile", "output")
+    plan = result["planned"]
+    for level in ("l1", "l2"):
+        key = f"{level}_peak_bytes"
+        shown[key] = f"{result[key]:,} (planned {plan[key]:,})"
+    moved = result["dma_bytes"]
+    shown["dma_bytes"] = ", ".join(
+        f"{way} {n:,} (planned {plan['dma_bytes'].get(way, 0):,})" for way, n in moved.items()
+    )
+    apart = ("profile", "output", "planned")
     key_values("run", {k: v for k, v in shown.items() if v is not None and v != [] and k not in apart})
     if output := result.get("output"):
         console.print(f"the firmware printed: {output.rstrip()}", markup=False)
@@ -245,6 +253,12 @@ def _measured(out: Path, engine: str, inputs: dict[str, np.ndarray], command: st
     return said
 
 
+def as_planned(stats: dict[str, Any], plan: dict[str, Any]) -> bool:
+    """Whether counted peaks reach no further than the plan's, and the DMA moved just the bytes that it says."""
+    within = all(stats[key] <= plan[key] for key in ("l1_peak_bytes", "l2_peak_bytes"))
+    return within and all(stats["dma_bytes"][way] == n for way, n in plan["dma_bytes"].items())
+
+
 def summary(
     document: Document, out: Path, engine: str, result: RunResult, inputs: dict[str, np.ndarray], seconds: float
 ) -> dict[str, Any]:
@@ -256,8 +270,10 @@ def summary(
     compared = stats["words_compared"] > 0
     planned = document["stats"]
     complete = stats["jobs"] == planned["gemm_jobs"] * steps and stats["macs"] == planned["macs"] * steps
+    plan = {key: planned[key] for key in ("l1_peak_bytes", "l2_peak_bytes")}
+    plan["dma_bytes"] = {way: n * steps for way, n in planned["dma_bytes"].items()}
     report = {
-        "ok": stats["mismatches"] == 0 and complete and (compared or engine == "golden"),
+        "ok": stats["mismatches"] == 0 and complete and as_planned(stats, plan) and (compared or engine == "golden"),
         "flop": flop,
         "mismatches": stats["mismatches"] if compared else None,
         "words_compared": stats["words_compared"] if compared else None,
@@ -270,6 +286,7 @@ def summary(
         "l1_peak_bytes": stats["l1_peak_bytes"],
         "l2_peak_bytes": stats["l2_peak_bytes"],
         "dma_bytes": stats["dma_bytes"],
+        "planned": plan,
         "seconds": round(seconds, 2),
     }
     if "step_cycles" in stats:  # a platform with timing
