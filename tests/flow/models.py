@@ -120,3 +120,12 @@ def _optimised(model: zoo.Model) -> tuple[zoo.Model, Graph]:
     for optimise in FORWARD_PASSES:
         graph = optimise(graph)
     return model, graph
+
+
+def small_cnn() -> tuple[nn.Module, Tensor]:
+    """Of images as ``tdco.data`` gives them, batch 4."""
+    torch.manual_seed(7)
+    layers = nn.Sequential(
+        nn.Conv2d(3, 8, 8, stride=8), nn.ReLU(), nn.Flatten(), nn.Linear(128, 32), nn.ReLU(), nn.Linear(32, 10)
+    )
+    return layers, torch.randn(4, 3, 32, 32)

@@ -18,6 +18,7 @@ COMMANDS = {
     "check": "Evaluates an ONNX graph and compares its outputs or updates with given ones.",
     "pretrain": "Trains a model of the zoo from scratch in PyTorch.",
     "run": "Runs a compiled program, compared bit for bit and with torch.",
+    "train": "Fine-tunes with a compiled program in device arithmetic; goes on after a kill.",
     "report": "Writes a page about a step, or a comparison of several.",
     "compare": "Runs one step on soc and on GVSoC: cycles by kernel and engine job.",
     "bench": "Measures the engine's RTL.",

@@ -1,0 +1,117 @@
+"""Many steps of a compiled program: in intervals, each recorded before the next begins."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .journal import Journal, save
+from .order import sample_order
+
+State = dict[str, np.ndarray]
+Run = Callable[[dict[str, np.ndarray], State], tuple[dict[str, np.ndarray], State]]
+"""(inputs by name [steps, ...], state before) -> (outputs by name [steps, ...], state after)."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Of one set: images [N,...], labels [N]."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """``interval``: steps between two records, each with an evaluation. ``patience``: evaluations without a better one
+    that end the run, 0 for none. ``checks``: steps, the first of an interval each, that are also run on the soc."""
+
+    steps: int
+    batch: int
+    interval: int
+    seed: int
+    patience: int = 0
+    checks: int = 0
+
+
+@dataclass(frozen=True)
+class Device:
+    """What runs the program. ``feed`` makes its inputs of images and labels [steps, batch, ...]; ``evaluate`` gives the
+    accuracy of a state; ``check`` runs a step elsewhere, too, and says how many words it compared and found different.
+    """
+
+    run: Run
+    feed: Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
+    evaluate: Callable[[State], float] | None
+    check: Callable[[dict[str, np.ndarray], State], dict[str, int]]
+
+
+def train(
+    device: Device,
+    samples: Samples,
+    schedule: Schedule,
+    journal: Journal,
+    folder: Path,
+    on_interval: Callable[[Journal], None] = lambda _: None,
+) -> str:
+    """Goes on from ``journal`` until ``schedule`` is fulfilled; returns why it ended: "steps" or "no better".
+
+    After every interval the journal is in ``folder``. The result depends on the settings alone, interrupted or not.
+    """
+    checked = _checked_intervals(schedule)
+    if device.evaluate and journal.step == 0 and not journal.evaluations:
+        _evaluate(device, schedule, journal)
+    while journal.step < schedule.steps and not _stalled(journal, schedule.patience):
+        began, first = time.perf_counter(), journal.step
+        # An interval's end is a multiple of it, so that a longer run evaluates at the same steps.
+        count = min(schedule.interval - first % schedule.interval, schedule.steps - first)
+        chosen = sample_order(len(samples.labels), schedule.seed, first * schedule.batch, count * schedule.batch)
+        picked = (a[chosen].reshape(count, schedule.batch, *a.shape[1:]) for a in (samples.images, samples.labels))
+        inputs = device.feed(*picked)
+        if first // schedule.interval in checked and first % schedule.interval == 0:
+            report = device.check({name: array[:1] for name, array in inputs.items()}, journal.state)
+            journal.checks.append({"step": first + 1, **report})
+        outputs, journal.state = device.run(inputs, journal.state)
+        journal.append(**series(outputs, count))
+        if device.evaluate:
+            _evaluate(device, schedule, journal)
+        journal.seconds += time.perf_counter() - began
+        save(folder, journal)
+        on_interval(journal)
+    return "steps" if journal.step >= schedule.steps else "no better"
+
+
+def series(outputs: Mapping[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
+    """Loss, loss scale and whether the step was skipped, of ``count`` steps; NaN for what the program does not tell."""
+    unknown = np.full(count, np.nan)
+    return {
+        "loss": outputs["loss"].reshape(count).astype(np.float64) if "loss" in outputs else unknown,
+        "loss_scale": unknown,
+        "skipped": unknown,
+    }
+
+
+def _evaluate(device: Device, schedule: Schedule, journal: Journal) -> None:
+    assert device.evaluate
+    accuracy = device.evaluate(journal.state)
+    before: Any = journal.best_evaluation
+    if schedule.patience and (before is None or accuracy > before["accuracy"]):
+        journal.best = journal.state
+    step = journal.step
+    journal.evaluations.append({"step": step, "samples": step * schedule.batch, "accuracy": accuracy})
+
+
+def _stalled(journal: Journal, patience: int) -> bool:
+    best = journal.best_evaluation
+    return bool(patience and best and len(journal.evaluations) - journal.evaluations.index(best) > patience)
+
+
+def _checked_intervals(schedule: Schedule) -> set[int]:
+    intervals = -(-schedule.steps // schedule.interval)
+    drawn = np.random.default_rng(schedule.seed).permutation(intervals)[: schedule.checks]
+    return {int(n) for n in drawn}

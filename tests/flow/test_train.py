@@ -1,0 +1,150 @@
+"""``tdco train``: resumed runs, evaluation, early stop, and one step on the soc."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tdco import zoo
+from tdco.cli.run import load_program
+from tdco.cli.train import EVALUATION, Options, evaluator, train_program
+from tdco.errors import TdcoError
+from tdco.pipeline import compile_model
+from tdco.training import journal as records
+from tdco.training.evaluation import compile_evaluation
+from tdco.training.loop import Samples
+from tdco.training.order import held_out, sample_order, subset
+from tdco_sim import host, tensors
+from tdco_sim.golden import build
+from tdco_spec import get_config
+
+from .models import HERE, small_cnn
+
+CFG = get_config("rm_8x4")
+OPTIONS = Options("digits", steps=60, interval=20, test=100, seed=3)
+TRAIN = [sys.executable, "-c", "from tdco.cli import main; main()", "train"]
+FINE_TUNING, LORA = "train:3.*,5.*", "lora:r=2,alpha=4,targets=3.weight"
+
+
+def compiled(out: Path, strategy: str) -> Path:
+    compile_model(zoo.load(f"{HERE}:{small_cnn.__name__}"), strategy, CFG, out, lr=0.1)
+    return out
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = compiled(tmp_path_factory.mktemp("train") / "program", FINE_TUNING)
+    compile_evaluation(out, load_program(out), out / EVALUATION)
+    return out
+
+
+def copy(program: Path, out: Path) -> Path:
+    return Path(shutil.copytree(program, out, ignore=shutil.ignore_patterns("train.*", "trained.npz")))
+
+
+def test_order() -> None:
+    """Every epoch has every sample once, in another order, wherever one begins to look."""
+    whole = sample_order(7, 5, 0, 28)
+    assert all(Counter(part) == Counter(range(7)) for part in whole.reshape(4, 7).tolist())
+    assert len({tuple(part) for part in whole.reshape(4, 7).tolist()}) == 4
+    for first, wanted in ((0, 3), (5, 4), (7, 7), (13, 15)):
+        assert sample_order(7, 5, first, wanted).tolist() == whole[first : first + wanted].tolist()
+    assert sample_order(7, 6, 0, 28).tolist() != whole.tolist()
+    assert len(set(subset(100, 10, 1))) == 10 and len(subset(5, 10, 1)) == 5
+    assert held_out(100, 10).tolist() == held_out(100, 20).tolist()[:10]
+
+
+@pytest.mark.parametrize("strategy", [FINE_TUNING, pytest.param(LORA, marks=pytest.mark.slow)])
+def test_the_forward_pass_has_the_bits_of_the_step(program: Path, tmp_path: Path, strategy: str) -> None:
+    """What evaluation compiles computes what the step itself computes before its update."""
+    program = copy(program, tmp_path / "out") if strategy == FINE_TUNING else compiled(tmp_path / "out", strategy)
+    document = load_program(program)
+    image, label = document["inputs"]
+    images = np.random.default_rng(0).normal(size=(1, *image["shape"])).astype(np.float16)
+    labels = np.zeros((1, 4), np.int32)
+    state = tensors.initial_state(program)
+    moved = {n: a + np.float16(0.25) if a.dtype == np.float16 else a + np.float32(0.25) for n, a in state.items()}
+    scores = next(o["name"] for o in document["outputs"] if o["name"] != "loss")
+    inputs: dict[str, np.ndarray] = {image["name"]: images, label["name"]: labels}
+    want = host.run(program, build(CFG), inputs=inputs, state=moved).outputs[scores]
+    accuracy = evaluator(program, document, Samples(images[0], want[0].argmax(1)))
+    assert accuracy(moved) == 1.0
+    forward = load_program(program / EVALUATION)
+    given = {s["name"]: moved[s["name"]] for s in forward["state"]}
+    got = host.run(program / EVALUATION, build(CFG), inputs={forward["inputs"][0]["name"]: images}, state=given)
+    np.testing.assert_array_equal(got.outputs[forward["outputs"][0]["name"]].view(np.uint16), want.view(np.uint16))
+
+
+def test_a_killed_run_goes_on_to_the_same_bits(program: Path, tmp_path: Path) -> None:
+    undisturbed, killed = copy(program, tmp_path / "undisturbed"), copy(program, tmp_path / "killed")
+    train_program(undisturbed, OPTIONS)
+    arguments = [str(killed), "--data", "digits", "--steps", "60", "--interval", "20", "--test", "100", "--seed", "3"]
+    with subprocess.Popen([*TRAIN, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while not (killed / records.FILE).exists():
+            assert process.poll() is None, "it ended without a record"
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    assert not (killed / records.TRAINED).exists()
+    shutil.copy(killed / records.FILE, tmp_path / "left.npz")
+    result = json.loads(subprocess.run([*TRAIN, *arguments, "--json"], capture_output=True, check=True).stdout)
+    assert result["steps"] == 60 and result["ended"] == "steps"
+    for name in (records.TRAINED, records.LOG):
+        assert (killed / name).read_bytes() == (undisturbed / name).read_bytes(), name
+    same = [json.loads((out / records.SUMMARY).read_text()) for out in (killed, undisturbed)]
+    assert same[0].pop("seconds") and same[1].pop("seconds")
+    assert same[0] == same[1]
+
+
+def test_learning_is_seen_and_longer_runs_go_on(program: Path, tmp_path: Path) -> None:
+    out = copy(program, tmp_path / "out")
+    short = train_program(out, OPTIONS)
+    longer = train_program(out, Options(**{**vars(OPTIONS), "steps": 300}))
+    assert [e["step"] for e in short["evaluations"]] == [0, 20, 40, 60]
+    assert longer["evaluations"][: len(short["evaluations"])] == short["evaluations"]
+    assert longer["accuracy"] > longer["accuracy_before"] + 0.2
+    rows = (out / records.LOG).read_text().splitlines()
+    assert rows[0] == "step,samples,loss,loss_scale,skipped" and rows[-1].startswith("300,1200,")
+    with np.load(out / records.TRAINED) as trained:
+        assert set(trained.files) == set(load_program(out)["train"]["trainable"])
+    with pytest.raises(TdcoError, match="seed 3, not 4"):
+        train_program(out, Options(**{**vars(OPTIONS), "seed": 4}))
+    assert train_program(out, Options(**{**vars(OPTIONS), "seed": 4}), restart=True)["steps"] == 60
+
+
+def test_early_stop_keeps_the_best(program: Path, tmp_path: Path) -> None:
+    out = copy(program, tmp_path / "out")
+    result = train_program(out, Options("digits", steps=400, interval=5, test=50, patience=2))
+    best = max(result["evaluations"], key=lambda e: e["accuracy"])
+    assert result["ended"] == "no better" and result["steps"] < 400
+    assert (result["kept_step"], result["accuracy"]) == (best["step"], best["accuracy"])
+    assert len(result["evaluations"]) == result["evaluations"].index(best) + 1 + 2
+    again = train_program(copy(program, tmp_path / "again"), Options("digits", steps=best["step"], interval=5, test=50))
+    assert again["accuracy"] == best["accuracy"]
+    with np.load(out / records.TRAINED) as kept, np.load(tmp_path / "again" / records.TRAINED) as trained:
+        assert all((kept[name] == trained[name]).all() for name in trained.files)
+
+
+def test_what_cannot_be_trained_is_said(program: Path, tmp_path: Path) -> None:
+    out = copy(program, tmp_path / "damaged")
+    (out / records.FILE).write_bytes(b"PK no zip")
+    with pytest.raises(TdcoError, match="no journal"):
+        train_program(out, OPTIONS)
+    document = load_program(out)
+    document["train"]["trainable"] = {}
+    (out / "program.json").write_text(json.dumps(document))
+    with pytest.raises(TdcoError, match="trains nothing"):
+        train_program(out, OPTIONS)
+
+
+@pytest.mark.slow
+def test_a_sampled_step_has_the_bits_of_the_soc(program: Path, tmp_path: Path) -> None:
+    out = copy(program, tmp_path / "out")
+    result = train_program(out, Options(**{**vars(OPTIONS), "checks": 2}))
+    assert len(result["checks"]) == 2
+    assert all(c["mismatches"] == 0 and c["words_compared"] > 5_000 for c in result["checks"])
