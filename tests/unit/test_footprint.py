@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from tdco.cli.run import as_planned
 from tdco.footprint import Life, footprint, over_time
 from tdco.ir import Builder, Graph, TensorType
 from tdco.pipeline import compile_model
@@ -57,3 +58,11 @@ def test_a_step_adds_up(tmp_path: Path) -> None:
     assert kinds["3.weight"] == "parameters" and kinds["3.weight.master"] == "masters"
     grads = {name for name, category in kinds.items() if category == "gradients"}
     assert "3.bias.grad" in grads and not grads & {"logits", "loss", "3.weight"}
+
+
+def test_a_run_must_keep_to_the_plan() -> None:
+    plan = {"l1_peak_bytes": 100, "l2_peak_bytes": 50, "dma_bytes": {"l2_l1": 8, "l1_l2": 4}}
+    moved = {"l2_l1": 8, "l1_l2": 4, "l3_l2": 0}
+    assert as_planned({"l1_peak_bytes": 90, "l2_peak_bytes": 50, "dma_bytes": moved}, plan)
+    assert not as_planned({"l1_peak_bytes": 100, "l2_peak_bytes": 51, "dma_bytes": moved}, plan)
+    assert not as_planned({"l1_peak_bytes": 100, "l2_peak_bytes": 50, "dma_bytes": {**moved, "l1_l2": 2}}, plan)
