@@ -38,8 +38,6 @@ TDCO_CONTIGUOUS(tdco_contiguous_b32, uint32_t)
 /* z[0:n] = 0.  p: z.  i: n, in 16-bit units. */
 void tdco_zero_b16(const tdco_args *a, uint32_t core, uint32_t cores)
 {
-    uint16_t *z = a->p[0];
-    const tdco_range share = tdco_share(a->i[0], core, cores);
-    for (uint32_t n = share.begin; n < share.end; n++)
-        z[n] = 0;
+    const tdco_range share = tdco_share_pairs(a->i[0], core, cores);
+    tdco_zero_f16((uint16_t *)a->p[0] + share.begin, share.end - share.begin);
 }
