@@ -108,13 +108,30 @@ void tdco_relu_f16(const tdco_args *args, uint32_t core, uint32_t cores)
         *y = *x < 0 ? 0 : *x;
 }
 
+/* All bits of each half of a word whose binary16 is above zero: its sign is clear, and another bit set. NaN is. */
+static inline uint32_t positive(uint32_t pair)
+{
+    const uint32_t found = (((pair & 0x7FFF7FFF) + 0x7FFF7FFF) & ~pair) & 0x80008000;
+    return found | (found - (found >> 15));
+}
+
 /* p: dy, y, dx.  i: elements. */
 void tdco_relu_grad_f16(const tdco_args *args, uint32_t core, uint32_t cores)
 {
-    const tdco_range share = tdco_share(args->i[0], core, cores);
-    const uint16_t *dy = args->p[0];
-    const int16_t *y = args->p[1];
-    uint16_t *dx = args->p[2];
-    for (uint32_t at = share.begin; at < share.end; at++)
-        dx[at] = y[at] > 0 ? dy[at] : 0;
+    const tdco_range share = tdco_share_pairs(args->i[0], core, cores);
+    const uint16_t *dy = (const uint16_t *)args->p[0] + share.begin, *const end = (const uint16_t *)args->p[0] + share.end;
+    const int16_t *y = (const int16_t *)args->p[1] + share.begin;
+    uint16_t *dx = (uint16_t *)args->p[2] + share.begin;
+    if (tdco_word_aligned(dy, y) && tdco_word_aligned(dx, dx))
+        for (; end - dy >= TDCO_BLOCK; dy += TDCO_BLOCK, y += TDCO_BLOCK, dx += TDCO_BLOCK) {
+            tdco_pair from[TDCO_BLOCK / 2], mask[TDCO_BLOCK / 2];
+            for (int i = 0; i < TDCO_BLOCK / 2; i++) {
+                from[i] = ((const tdco_pair *)dy)[i];
+                mask[i] = ((const tdco_pair *)y)[i];
+            }
+            for (int i = 0; i < TDCO_BLOCK / 2; i++)
+                ((tdco_pair *)dx)[i] = from[i] & positive(mask[i]);
+        }
+    for (; dy < end; dy++, y++, dx++)
+        *dx = *y > 0 ? *dy : 0;
 }

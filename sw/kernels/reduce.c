@@ -1,34 +1,51 @@
 /* Sums over dimensions of a tensor, in fp32 and in row-major order whatever the number of cores or tiles. */
 #include "kernel.h"
 
-static inline float load_f16(const uint16_t *x) { return tdco_h2f(*x); }
-static inline float load_f32(const float *x) { return *x; }
 static inline void store_f16(uint16_t *z, float value) { *z = tdco_f2h(value); }
 static inline void store_f32(float *z, float value) { *z = value; }
 
-/* z[a,b,c] = scale * sum over i, j of x[a,i,b,j,c], added to z where `first` is 0.
+/* z[a,b,c] = scale * sum over i, j of x[a,i,b,j,c], added to z where `first` is 0. Where the outputs of a line follow
+ * each other as x does, a core sums two of them at once.
  * p: x, z.  i: extents of a, i, b, j, c; first.  f: scale. */
-#define TDCO_REDUCE(name, x_type, load_x, z_type, load_z, store_z)                                                     \
-    void name(const tdco_args *args, uint32_t core, uint32_t cores)                                                    \
+#define TDCO_REDUCE(x_format, x_type, z_format, z_type)                                                                \
+    TDCO_INLINE void sum_##x_format##_##z_format(const x_type *x, z_type *z, const uint32_t extent[2],                 \
+                                                 const uint32_t step[2], int first, float scale, uint32_t w)           \
+    {                                                                                                                  \
+        float sum[2] = {0.0f, 0.0f}, v[2];                                                                             \
+        if (!first)                                                                                                    \
+            for (uint32_t k = 0; k < w; k++)                                                                           \
+                tdco_load_##z_format(z + k, sum + k, 1);                                                               \
+        for (uint32_t i = 0; i < extent[0]; i++, x += step[0]) {                                                       \
+            const x_type *from = x;                                                                                    \
+            for (const x_type *const end = x + extent[1] * step[1]; from != end; from += step[1]) {                    \
+                tdco_load_##x_format(from, v, w);                                                                      \
+                for (uint32_t k = 0; k < w; k++)                                                                       \
+                    sum[k] += v[k];                                                                                    \
+            }                                                                                                          \
+        }                                                                                                              \
+        for (uint32_t k = 0; k < w; k++)                                                                               \
+            store_##z_format(z + k, sum[k] * scale);                                                                   \
+    }                                                                                                                  \
+                                                                                                                       \
+    void tdco_reduce_##x_format##_##z_format(const tdco_args *args, uint32_t core, uint32_t cores)                     \
     {                                                                                                                  \
         const uint32_t na = args->i[0], ni = args->i[1], nb = args->i[2], nj = args->i[3], nc = args->i[4];            \
-        const tdco_range share = tdco_share(na * nb * nc, core, cores);                                                \
-        for (uint32_t out = share.begin; out < share.end; out++) {                                                     \
+        const uint32_t extent[2] = {nj == 1 ? 1 : ni, nj == 1 ? ni : nj};                                              \
+        const uint32_t step[2] = {nb * nj * nc, nj == 1 ? nb * nc : nc};                                               \
+        const x_type *const x0 = args->p[0];                                                                           \
+        z_type *const z = args->p[1];                                                                                  \
+        const uint32_t line = nj == 1 ? nb * nc : nc, w = line % 2 == 0 && tdco_word_aligned(x0, z) ? 2 : 1;           \
+        for (uint32_t out = core * w; out < na * nb * nc; out += cores * w) {                                          \
             const uint32_t c = out % nc, row = out / nc, b = row % nb, a = row / nb;                                   \
-            z_type *z = (z_type *)args->p[1] + out;                                                                    \
-            float sum = args->i[5] ? 0.0f : load_z(z);                                                                 \
-            for (uint32_t i = 0; i < ni; i++) {                                                                        \
-                const x_type *x = (const x_type *)args->p[0] + (((a * ni + i) * nb + b) * nj * nc + c);                \
-                for (uint32_t j = 0; j < nj; j++) {                                                                    \
-                    sum += load_x(x);                                                                                  \
-                    x += nc;                                                                                           \
-                }                                                                                                      \
-            }                                                                                                          \
-            store_z(z, sum * args->f[0]);                                                                              \
+            const x_type *const x = x0 + ((a * ni * nb + b) * nj * nc + c);                                            \
+            if (w == 2)                                                                                                \
+                sum_##x_format##_##z_format(x, z + out, extent, step, args->i[5], args->f[0], 2);                      \
+            else                                                                                                       \
+                sum_##x_format##_##z_format(x, z + out, extent, step, args->i[5], args->f[0], 1);                      \
         }                                                                                                              \
     }
 
-TDCO_REDUCE(tdco_reduce_f16_f16, uint16_t, load_f16, uint16_t, load_f16, store_f16)
-TDCO_REDUCE(tdco_reduce_f16_f32, uint16_t, load_f16, float, load_f32, store_f32)
-TDCO_REDUCE(tdco_reduce_f32_f16, float, load_f32, uint16_t, load_f16, store_f16)
-TDCO_REDUCE(tdco_reduce_f32_f32, float, load_f32, float, load_f32, store_f32)
+TDCO_REDUCE(f16, uint16_t, f16, uint16_t)
+TDCO_REDUCE(f16, uint16_t, f32, float)
+TDCO_REDUCE(f32, float, f16, uint16_t)
+TDCO_REDUCE(f32, float, f32, float)
