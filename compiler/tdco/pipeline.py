@@ -8,6 +8,7 @@ PyTorch --export--> ONNX --import--> Graph --FORWARD_PASSES, autodiff(strategy),
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from .budget import plan_step, plan_within
 from .cores import without_engine
 from .cost import Predictor, default_costs
 from .errors import TdcoError
+from .explain import explain
 from .files import write_program
 from .ir import Graph, prune, verify
 from .onnx_training import import_training, is_training_graph, step_graph
@@ -68,6 +70,8 @@ STEP_PASSES: tuple[Callable[[Graph], Graph], ...] = (
 """On the whole step: only now is it known which weights are frozen and may be folded, and who reads what."""
 
 MODEL_PT2, MODEL_ONNX = "model.pt2", "model.onnx"
+CHOICES = "choices.json"
+"""What the planner chose, as ``explain`` has it."""
 GIVEN = "as given"
 """The strategy of a training graph."""
 
@@ -134,7 +138,9 @@ def compile_model(
         "recomputed_cycles": planned.cycles_more,
         "model": model.name,
     }
-    return write_program(out_dir, graph, layout, schedule, planned.memory, cfg, meta, dumps, _reference(model, batch))
+    choices = json.dumps(explain(replace(planned, schedule=schedule), costs)) + "\n"
+    attachments = {CHOICES: choices.encode(), **_reference(model, batch)}
+    return write_program(out_dir, graph, layout, schedule, planned.memory, cfg, meta, dumps, attachments)
 
 
 def _given_step(proto: onnx.ModelProto, name: str, dumps: dict[str, str]) -> tuple[Graph, Graph, Training]:

@@ -96,12 +96,14 @@ class Buffer:
 @dataclass(frozen=True)
 class Schedule:
     """``cycles``: how long the step is modelled to take; ``floor_cycles``: how long the engine alone would take if L1
-    held every operator whole, one job behind the other."""
+    held every operator whole, one job behind the other. ``busy``, ``tried``: as of ``schedule.Planned``."""
 
     buffers: Mapping[str, Buffer]
     commands: tuple[Command, ...]
     cycles: int = 0
     floor_cycles: int = 0
+    busy: tuple[int, int, int, int] = (0, 0, 0, 0)
+    tried: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)

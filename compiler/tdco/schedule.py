@@ -44,13 +44,15 @@ class NoRoom(Exception):
 class Planned:
     """Commands in issue order (without ``after``), the L1 buffers they use with their offsets, and the modelled cycles.
 
-    ``busy`` are the modelled cycles of engine, cores, copies in and copies out."""
+    ``busy`` are the modelled cycles of engine, cores, copies in and copies out. ``tried``: how many nodes units might
+    run ahead, and the cycles, of every order that was looked at."""
 
     commands: tuple[Command, ...]
     buffers: Mapping[str, Buffer]
     offsets: Mapping[str, int]
     cycles: int
     busy: tuple[int, int, int, int]
+    tried: tuple[tuple[int, int], ...] = ()
 
 
 def schedule_units(blocks: Mapping[str, Block], units: Sequence[Unit], costs: Costs, stay: Collection[str]) -> Planned:
@@ -60,16 +62,18 @@ def schedule_units(blocks: Mapping[str, Block], units: Sequence[Unit], costs: Co
         TdcoError: a node's blocks do not fit L1.
     """
     found: list[Planned] = []
+    tried: list[tuple[int, int]] = []
     for ahead in (*AHEAD_NODES, *NARROW_NODES):
         if found and ahead in NARROW_NODES:
             break
         try:
             found.append(_Scheduler(blocks, units, costs, stay, ahead).run())
+            tried.append((ahead, found[-1].cycles))
         except NoRoom as e:
             failure = e
     if not found:
         raise TdcoError(str(failure), "L1", "a configuration with more l1_bytes")
-    return min(found, key=lambda planned: planned.cycles)
+    return replace(min(found, key=lambda planned: planned.cycles), tried=tuple(tried))
 
 
 class _Scheduler:
@@ -77,7 +81,7 @@ class _Scheduler:
         self, blocks: Mapping[str, Block], units: Sequence[Unit], costs: Costs, stay: Collection[str], ahead: int
     ) -> None:
         self.blocks, self.costs, self.ahead = blocks, costs, ahead
-        self.units = _wait_for_whole_blocks(units)
+        self.units = _wait_for_whole_blocks(units, blocks)
         self.users: dict[str, list[int]] = {}
         self.writers: dict[str, int] = {}
         for index, unit in enumerate(self.units):
@@ -475,19 +479,19 @@ def _hull(block: Block) -> Region:
     return Region(low, max(r.end for _, r in block.parts) - low)
 
 
-def _wait_for_whole_blocks(units: Sequence[Unit]) -> list[Unit]:
-    """A unit that reads a storage through another block than the one it was written through waits for all its writers:
-    the block goes to L2 when it is complete."""
+def _wait_for_whole_blocks(units: Sequence[Unit], blocks: Mapping[str, Block]) -> list[Unit]:
+    """A unit that reads a storage through another block than those it was written through waits for all writers of
+    these: a block goes to L2 when it is complete, and is fetched from there when all of it has come."""
     writers: dict[str, dict[str, list[int]]] = {}
     found = []
     for index, unit in enumerate(units):
         before = set(unit.before)
         for use in unit.uses:
             for block, at in writers.get(use.space, {}).items():
-                if use.read and block != use.block and before.intersection(at):
+                if use.read and block != use.block and overlap(_hull(blocks[block]), _hull(blocks[use.block])):
                     before.update(at)
         for use in unit.uses:
-            if use.write:
+            if use.write and blocks[use.block].storage:
                 writers.setdefault(use.space, {}).setdefault(use.block, []).append(index)
         found.append(replace(unit, before=tuple(sorted(before))))
     return found

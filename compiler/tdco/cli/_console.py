@@ -64,8 +64,11 @@ def json_command(show: Callable[[dict[str, Any]], None]) -> Callable[[Callable[.
     return decorate
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Prints a table on stdout; numbers are right-aligned and grouped by thousands."""
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], log_width: int = 0) -> None:
+    """Prints a table on stdout, or with ``log_width`` on stderr, so wide where there is no terminal to ask.
+
+    Numbers are right-aligned and grouped by thousands.
+    """
     out = Table(title=title, title_justify="left", title_style="bold")
     rows = [list(r) for r in rows]
     for i, column in enumerate(columns):
@@ -73,7 +76,8 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> 
         out.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         out.add_row(*(text(cell) for cell in row))
-    Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH).print(out)
+    terminal = (sys.stderr if log_width else sys.stdout).isatty()
+    Console(stderr=bool(log_width), highlight=False, width=None if terminal else log_width or LOG_WIDTH).print(out)
 
 
 def text(cell: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,15 @@ from tdco_spec import HwConfig, get_config
 from .. import zoo
 from ..autodiff import LOSSES
 from ..optimizer import FORMS
-from ..pipeline import compile_model
+from ..pipeline import CHOICES, compile_model
 from ..report.load import COMPILED
-from ._console import console, json_command, key_values
+from ._console import console, json_command, key_values, table
 from ._engines import job_predictor
 from ._record import command_line, leave
 from .run import hw_of
+
+CHOICES_WIDTH = 170
+"""Columns of the table of choices where there is no terminal."""
 
 
 def _show(result: dict[str, Any]) -> None:
@@ -27,6 +31,31 @@ def _show(result: dict[str, Any]) -> None:
     if elf := result["firmware"]:
         shown["firmware"] = f"{elf['bytes']:,} bytes, {elf['seconds']} s"
     key_values(f"compiled into {result['out']}", shown)
+
+
+def show_choices(choices: dict[str, Any], recomputed: list[dict[str, Any]], more_cycles: int) -> None:
+    """Prints on stderr what the planner chose: a line per node, and what decided about the step as a whole."""
+    rows = []
+    for n in choices["nodes"]:
+        how = [f"{n['rows']} on rows"] if n["rows"] else []
+        how += [*n["fused"], *(["again"] if n["again"] else [])]
+        tile = " ".join(f"{loop}={size}" for loop, size in n["tile"].items())
+        moved = (n["fetched"], n["sent"]) + ((n["moved"],) if choices["l3"] else ())
+        rows.append((f"{n['node']} {n['op']} {n['name']}", n["engine_cycles"], n["cores_cycles"], n["tiles"], tile,
+                     ", ".join(how), *moved, n["home"]))  # fmt: skip
+    bytes_columns = ("in", "out", "L3") if choices["l3"] else ("in", "out")
+    columns = ("node", "engine", "cores", "tiles", "tile", "how", *bytes_columns, "home")
+    table("choices: modelled cycles, tiles, and bytes moved to and from L1", columns, rows, CHOICES_WIDTH)
+    for r in recomputed:
+        console.print(f"computed again: {', '.join(r['nodes'])}, {r['cycles']:,} cycles for {r['bytes']:,} bytes")
+    if recomputed:
+        console.print(f"the step takes {more_cycles:,} modelled cycles more for it")
+    for tensor, size in choices["l3"].items():
+        console.print(f"in L3: {tensor}, {size:,} bytes")
+    tried = ", ".join(f"{nodes} nodes {cycles:,}" for nodes, cycles in choices["tried"].items())
+    console.print(f"modelled cycles by how far units may run ahead: {tried}")
+    shares = ", ".join(f"{name} {100 * n / choices['cycles']:.0f} %" for name, n in choices["busy"].items())
+    console.print(f"busy of {choices['cycles']:,} modelled cycles: {shares}; bound by: {choices['bound']}")
 
 
 def build_firmware(out: Path, cfg: HwConfig) -> dict[str, Any]:
@@ -65,6 +94,7 @@ def build_firmware(out: Path, cfg: HwConfig) -> dict[str, Any]:
 @click.option("--fresh", is_flag=True, help="Zoo models: fresh weights instead of the shipped checkpoint.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of fresh weights.")
 @click.option("--firmware/--no-firmware", default=True, show_default=True, help="Build OUT/firmware.elf for the cores.")
+@click.option("--verbose", "-v", is_flag=True, help="Explain the planner's choices on stderr, node by node.")
 @json_command(_show)
 def compile_(
     model: str,
@@ -81,6 +111,7 @@ def compile_(
     fresh: bool,
     seed: int,
     firmware: bool,
+    verbose: bool,
 ) -> dict[str, Any]:
     """Compiles MODEL (zoo:cct2, file.py:function, model.onnx, training.onnx) into a training step."""
     start = time.perf_counter()
@@ -94,6 +125,9 @@ def compile_(
         )
     seconds = round(time.perf_counter() - start, 2)
     stats, train = document["stats"], document["train"]
+    if verbose:
+        choices = json.loads((out / CHOICES).read_text())
+        show_choices(choices, train["recomputed"], train["recomputed_cycles"])
     said = {
         "out": str(out),
         "model": document["name"],
