@@ -5,81 +5,86 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
+from tdco_sim.errors import SimError
 from tdco_spec import HwConfig, get_config
 
 from .. import zoo
-from ..footprint import DYNAMIC, Life, over_time
+from ..errors import TdcoError
+from ..footprint import Life
 from ..pipeline import compile_model
 from ._console import console, json_command, table
 from ._engines import job_predictor
+from ._record import command_line
+from ._training_page import CYCLES, MEMORY, OTHERS, PAGE, cells, write_page
 from .compile import build_firmware
-from .run import load_program, run_soc_steps, step_inputs
+from .run import as_planned, hw_of, load_program, planned_bytes, run_soc_steps, step_inputs
 
 STRATEGIES = ("infer", "lp", "ft1", "lora1", "ft2", "lora2")
-PAGE = "benchmarks.md"
-MEMORY_PLOT, CYCLES_PLOT = "pictures/memory.svg", "pictures/cycles.svg"
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of the tables: title in print, key of the result, format."""
-
-    title: str
-    key: str
-    form: str = ","
-
-
-CYCLES = (
-    Column("strategy", "strategy", ""),
-    Column("cycles", "cycles"),
-    Column("updates/s", "updates_per_second", ",.0f"),
-    Column("FLOP/cycle", "flop_per_cycle", ".1f"),
-    Column("engine floor", "engine_floor_cycles"),
-    Column("x floor", "times_floor", ".2f"),
-    Column("modelled", "modelled_share", ".3f"),
-    Column("engine busy", "busy_engine"),
-    Column("cores busy", "busy_cores"),
-    Column("DMA busy", "busy_dma"),
-    Column("cores only", "cores_only_cycles"),
-    Column("worth", "worth", ".1f"),
-)
-MEMORY = (
-    Column("strategy", "strategy", ""),
-    Column("parameters", "parameters_bytes"),
-    Column("masters", "masters_bytes"),
-    Column("optimizer", "optimizer_bytes"),
-    Column("dynamic peak", "dynamic_peak_bytes"),
-    Column("bound", "dynamic_bound_bytes"),
-    Column("total", "total_bytes"),
-    Column("L1 peak", "l1_peak_bytes"),
-    Column("L2 peak", "l2_peak_bytes"),
-    Column("L2-L1 traffic", "l2_l1_bytes"),
-    Column("L3 traffic", "l3_l2_bytes"),
-    Column("C lines", "c_lines"),
-    Column("compile s", "seconds", ".1f"),
-)
-
 SHOWN = (
-    *("strategy", "cycles", "updates_per_second", "flop_per_cycle", "times_floor", "cores_only_cycles", "worth"),
+    *(
+        "strategy",
+        "case",
+        "cycles",
+        "updates_per_second",
+        "flop_per_cycle",
+        "times_floor",
+        "cores_only_cycles",
+        "worth",
+    ),
     *("dynamic_peak_bytes", "total_bytes", "l2_peak_bytes", "l2_l1_bytes", "l3_l2_bytes", "c_lines"),
 )
 """Keys of the columns that a terminal has room for."""
 
 
-def _cells(row: dict[str, Any], columns: tuple[Column, ...]) -> list[str]:
-    return [format(row[c.key], c.form) if row[c.key] is not None else "-" for c in columns]
+@dataclass(frozen=True)
+class Case:
+    """What to compile, as ``tdco compile`` takes it."""
+
+    model: str
+    strategy: str
+    batch: int | None = None
+    optimizer: str = "sgd"
+    l2_bytes: int | None = None
+    engine: bool = True
+
+    def __str__(self) -> str:
+        said = [self.model, "-s", f"'{self.strategy}'" if set(":=,") & set(self.strategy) else self.strategy]
+        said += ["--batch", str(self.batch)] if self.batch else []
+        said += ["--optimizer", self.optimizer] if self.optimizer != "sgd" else []
+        said += ["--l2-bytes", str(self.l2_bytes)] if self.l2_bytes else []
+        return " ".join(said + ([] if self.engine else ["--no-engine"]))
+
+
+OTHER_CASES = (
+    Case("zoo:cct2", "lora2", l2_bytes=1 << 20),
+    Case("zoo:cct2", "ft2", l2_bytes=3 << 19),
+    Case("zoo:cct2", "ft2", optimizer="adamw"),
+    Case("zoo:cct2", "full"),
+    Case("zoo:deep_ae", "full"),
+    Case("zoo:deep_ae", "full", batch=8),
+    Case("zoo:resnet8", "full"),
+    Case("zoo:mobilenet_v1_025", "full"),
+    Case("zoo:cct6", "lora:r=4,targets=blocks.*"),
+)
+"""Steps of the second table."""
 
 
 def _show(result: dict[str, Any]) -> None:
     title = f"a step of {result['model']} on {result['config']}, engine {result['engine']}"
     for unit, columns in (("cycles", CYCLES), ("bytes", MEMORY)):
-        shown = [c for c in columns if c.key in SHOWN]
-        table(f"{title}: {unit}", [c.title for c in shown], [_cells(r, tuple(shown)) for r in result["results"]])
+        shown = tuple(c for c in columns if c.key in SHOWN)
+        table(f"{title}: {unit}", [c.title for c in shown], [cells(r, shown) for r in result["results"]])
+    if others := [row for row in result["others"] if not row["error"]]:
+        shown = tuple(c for c in OTHERS if c.key in SHOWN)
+        table("other steps, engine model", [c.title for c in shown], [cells(r, shown) for r in others])
+    for row in result["others"]:
+        if row["error"]:
+            console.print(f"{row['case']} does not run: {row['error']}", markup=False)
 
 
 @click.command()
@@ -89,53 +94,85 @@ def _show(result: dict[str, Any]) -> None:
 @click.option("--batch", type=click.IntRange(min=1), help="Samples per step.")
 @click.option("--engine", type=click.Choice(["model", "rtl"]), default="rtl", show_default=True)
 @click.option("--cores-only/--no-cores-only", default=True, show_default=True, help="Each strategy without engine too.")
+@click.option("--others", is_flag=True, help="Also the zoo's other models, other optimizers, smaller L2; engine model.")
 @click.option(
     "--write", "docs", type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help=f"Folder for {PAGE}, {CYCLES_PLOT} and {MEMORY_PLOT}.",
+    help=f"Folder for {PAGE} and its pictures.",
 )  # fmt: skip
 @json_command(_show)
 def training(
-    config: str, model: str, strategies: str, batch: int | None, engine: str, cores_only: bool, docs: Path | None
+    config: str,
+    model: str,
+    strategies: str,
+    batch: int | None,
+    engine: str,
+    cores_only: bool,
+    others: bool,
+    docs: Path | None,
 ) -> dict[str, Any]:
     """Compiles and runs a step of every strategy on the cluster simulator, every bit compared with platform host."""
     cfg, rows, lives = get_config(config), [], {}
     with tempfile.TemporaryDirectory(prefix="tdco-training-") as folder:
         for strategy in strategies.split(","):
-            out = Path(folder) / strategy
-            row = _measure(model, strategy, cfg, out, batch, engine)
-            alone = (
-                _measure(model, strategy, cfg, out.with_suffix(".cores"), batch, engine, False) if cores_only else None
-            )
-            row["cores_only_cycles"] = alone["cycles"] if alone else None
-            row["worth"] = round(alone["cycles"] / row["cycles"], 2) if alone else None
-            row["ok"] = row["mismatches"] == 0 and not (alone and alone["mismatches"])
+            out, case = Path(folder) / strategy, Case(model, strategy, batch)
+            row = _measure(case, cfg, out, engine)
+            alone = _measure(replace(case, engine=False), cfg, out.with_suffix(".cores"), engine) if cores_only else row
+            row["cores_only_cycles"] = alone["cycles"] if cores_only else None
+            row["worth"] = round(alone["cycles"] / row["cycles"], 2) if cores_only else None
+            row["ok"] = row["ok"] and alone["ok"]
             rows.append(row)
             lives[strategy] = [Life(**life) for life in json.loads((out / "memory.json").read_text())]
             console.print(f"{strategy}: {row['cycles']:,} cycles")
+        more = [_other(case, cfg, Path(folder) / f"other{n}") for n, case in enumerate(OTHER_CASES if others else ())]
     result = {
-        "ok": all(row["ok"] for row in rows), "config": config, "model": model, "engine": engine, "results": rows,
-    }  # fmt: skip
+        "ok": all(row["ok"] for row in (*rows, *more)),
+        "config": config,
+        "model": model,
+        "engine": engine,
+        "results": rows,
+        "others": more,
+    }
     if docs:
-        _write(docs, result, lives)
+        write_page(docs, result, lives, command_line())
     return result
 
 
-def _measure(
-    model: str, strategy: str, cfg: HwConfig, out: Path, batch: int | None, engine: str, with_engine: bool = True
-) -> dict[str, Any]:
+def _other(case: Case, cfg: HwConfig, out: Path) -> dict[str, Any]:
+    """A row of the second table, or why there is none."""
+    try:
+        row = _measure(case, cfg, out, "model")
+    except (TdcoError, SimError) as e:
+        return {"case": str(case), "ok": False, "error": str(e).splitlines()[0]}
+    console.print(f"{case}: {row['cycles']:,} cycles")
+    return row
+
+
+def _measure(case: Case, cfg: HwConfig, out: Path, engine: str) -> dict[str, Any]:
     """Compiles and runs one step."""
-    start = time.perf_counter()
+    start = time.process_time()
     document = compile_model(
-        zoo.load(model, True, 0), strategy, cfg, out, batch, predict=job_predictor(cfg), engine=with_engine
+        zoo.load(case.model, True, 0),
+        case.strategy,
+        cfg,
+        out,
+        case.batch,
+        predict=job_predictor(cfg),
+        optimizer=case.optimizer,
+        engine=case.engine,
+        l2_bytes=case.l2_bytes,
     )
-    seconds = time.perf_counter() - start
-    build_firmware(out, cfg)
+    seconds = time.process_time() - start
+    build_firmware(out, hw_of(document))
     result, _ = run_soc_steps(out, engine, step_inputs(load_program(out), "random", 1, 0.0, 0))
-    stats, planned = result.stats, document["stats"]
+    stats, planned, recomputed = result.stats, document["stats"], document["train"]["recomputed"]
     cycles = sum(stats["step_cycles"])
     return {
-        "strategy": strategy,
+        "case": str(case),
+        "ok": stats["mismatches"] == 0 and as_planned(stats, planned_bytes(document, 1)),
+        "error": "",
+        "strategy": case.strategy,
         "cycles": cycles,
+        "cycles_per_sample": cycles // (case.batch or 1),
         "updates_per_second": cfg.clock_hz / cycles,
         "flop_per_cycle": planned["flop"] / cycles,
         "engine_floor_cycles": planned["engine_floor_cycles"],
@@ -149,94 +186,8 @@ def _measure(
         "l2_peak_bytes": stats["l2_peak_bytes"],
         "l2_l1_bytes": stats["dma_bytes"]["l2_l1"] + stats["dma_bytes"]["l1_l2"],
         "l3_l2_bytes": stats["dma_bytes"]["l3_l2"],
+        "recomputed_bytes": sum(r["bytes"] for r in recomputed),
+        "recomputed_cycles": document["train"]["recomputed_cycles"],
         "c_lines": planned["c_lines"],
         "seconds": seconds,
     }
-
-
-def _write(docs: Path, result: dict[str, Any], lives: dict[str, list[Life]]) -> None:
-    """The page and its pictures."""
-    rows = result["results"]
-    command = f"tdco bench training --model {result['model']} --hw-config {result['config']} --write docs"
-    (docs / "pictures").mkdir(exist_ok=True)
-    _plot_cycles(docs / CYCLES_PLOT, rows)
-    _plot_memory(docs / MEMORY_PLOT, {s: lives[s] for s in ("ft2", "lora2") if s in lives} or lives)
-    compared, differ = (sum(row[key] for row in rows) for key in ("words_compared", "mismatches"))
-    page = f"""# A training step of {result["model"]} on {result["config"]}
-
-Written by `{command}`:
-platform soc, engine {result["engine"]}, fp32 masters, plain SGD; from the controller's first instruction with L1 empty
-to the last updated byte in L2. Every bit of outputs and state was compared
-with platform host: {compared:,} words, {differ} differ.
-
-- FLOP: 2 per MAC, GEMM and convolution only. Updates per second at 360 MHz.
-- Engine floor: the engine's cycles if L1 held every operator whole, each product in its better orientation, and nothing
-  else took time. Modelled: the compiler's own estimate, as a share of the measured cycles.
-- Cores only: the same step compiled with `--no-engine`, the same bits; worth: how much longer it takes.
-
-{_markdown(rows, CYCLES)}
-
-![cycles by strategy]({CYCLES_PLOT})
-
-Bytes. Dynamic: activations, gradients and temporaries in L1 and L2 together, what lies in both counted twice; bound:
-every tensor once. Total: what persists and the dynamic peak. L1 and L2 peaks and traffic are counted by the simulator.
-
-{_markdown(rows, MEMORY)}
-
-![memory over time]({MEMORY_PLOT})
-"""
-    (docs / PAGE).write_text(page)
-
-
-def _markdown(rows: list[dict[str, Any]], columns: tuple[Column, ...]) -> str:
-    lines = [[c.title for c in columns], ["---" + ":" * bool(c.form) for c in columns]]
-    return "\n".join(f"| {' | '.join(line)} |" for line in [*lines, *(_cells(row, columns) for row in rows)])
-
-
-def _plot_cycles(file: Path, rows: list[dict[str, Any]]) -> None:
-    """Bars: cycles by strategy, with the engine and on the cores alone."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 3.2), layout="constrained")
-    axes = figure.subplots()
-    kinds = [("engine, cores and DMA", "cycles", "#2b6cb0"), ("cores only", "cores_only_cycles", "#a0aec0")]
-    kinds = [kind for kind in kinds if rows[0][kind[1]] is not None]
-    for n, (label, key, colour) in enumerate(kinds):
-        at = [i + 0.4 * n for i in range(len(rows))]
-        bars = axes.bar(at, [r[key] / 1e6 for r in rows], 0.38, label=label, color=colour)
-        axes.bar_label(bars, [f"{r[key] / 1e6:.2f}" for r in rows], fontsize=7)
-    floor = [r["engine_floor_cycles"] / 1e6 for r in rows]
-    axes.hlines(floor, [i - 0.19 for i in range(len(rows))], [i + 0.19 for i in range(len(rows))],
-                colors="black", linewidth=1, label="engine floor")  # fmt: skip
-    axes.set_xticks([i + 0.2 * (len(kinds) - 1) for i in range(len(rows))], [r["strategy"] for r in rows])
-    axes.set_ylabel("Mcycle per step")
-    axes.legend(frameon=False, fontsize=8)
-    _save(figure, file)
-
-
-def _plot_memory(file: Path, lives: dict[str, list[Life]]) -> None:
-    """Steps: bytes of what comes and goes, over the commands of a step as a share of all."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 2.8), layout="constrained")
-    axes = figure.subplots()
-    for (strategy, found), colour in zip(lives.items(), ("#2b6cb0", "#dd6b20", "#38a169", "#805ad5"), strict=False):
-        steps = over_time(life for life in found if life.category in DYNAMIC)
-        end = max(life.last for life in found) + 1
-        axes.step([100 * at / end for at, _ in steps], [n / 1024 for _, n in steps], where="post",
-                  label=strategy, color=colour, linewidth=1)  # fmt: skip
-    axes.set_xlabel("% of the step's commands")
-    axes.set_ylabel("dynamic KB in L1 and L2")
-    axes.set_ylim(bottom=0)
-    axes.legend(frameon=False, fontsize=8)
-    _save(figure, file)
-
-
-def _save(figure: Any, file: Path) -> None:
-    """Without date or random ids, so that equal figures are equal files."""
-    import matplotlib as mpl
-
-    for side in ("top", "right"):
-        figure.axes[0].spines[side].set_visible(False)
-    with mpl.rc_context({"svg.hashsalt": "tdco", "svg.fonttype": "none"}):
-        figure.savefig(file, metadata={"Date": None})

@@ -253,6 +253,13 @@ def _measured(out: Path, engine: str, inputs: dict[str, np.ndarray], command: st
     return said
 
 
+def planned_bytes(document: Document, steps: int) -> dict[str, Any]:
+    """The plan's peaks, and what the DMA moves in ``steps`` steps."""
+    planned = document["stats"]
+    peaks = {key: planned[key] for key in ("l1_peak_bytes", "l2_peak_bytes")}
+    return {**peaks, "dma_bytes": {way: n * steps for way, n in planned["dma_bytes"].items()}}
+
+
 def as_planned(stats: dict[str, Any], plan: dict[str, Any]) -> bool:
     """Whether counted peaks reach no further than the plan's, and the DMA moved just the bytes that it says."""
     within = all(stats[key] <= plan[key] for key in ("l1_peak_bytes", "l2_peak_bytes"))
@@ -270,8 +277,7 @@ def summary(
     compared = stats["words_compared"] > 0
     planned = document["stats"]
     complete = stats["jobs"] == planned["gemm_jobs"] * steps and stats["macs"] == planned["macs"] * steps
-    plan = {key: planned[key] for key in ("l1_peak_bytes", "l2_peak_bytes")}
-    plan["dma_bytes"] = {way: n * steps for way, n in planned["dma_bytes"].items()}
+    plan = planned_bytes(document, steps)
     report = {
         "ok": stats["mismatches"] == 0 and complete and as_planned(stats, plan) and (compared or engine == "golden"),
         "flop": flop,
