@@ -118,10 +118,19 @@ def torch_step(
 
 
 def accuracy(
-    module: nn.Module, images: np.ndarray, labels: np.ndarray, tensors: Mapping[str, np.ndarray] = {}
+    module: nn.Module,
+    images: np.ndarray,
+    labels: np.ndarray,
+    tensors: Mapping[str, np.ndarray] = {},
+    adapters: Sequence[Adapter] = (),
 ) -> float:
-    """Share of ``images`` that ``module`` classifies rightly, with ``tensors`` in place of its own."""
-    own: dict[str, Tensor] = {n: torch.tensor(v) for n, v in tensors.items()}
+    """Share of ``images`` that ``module`` classifies rightly, with ``tensors`` in place of its own and of ``adapters``'
+    own."""
+    extra = {name for adapter in adapters for name in adapter.names}
+    own: dict[str, Tensor] = {n: torch.tensor(v) for n, v in tensors.items() if n not in extra}
+    given = {**dict(module.named_parameters()), **{n: torch.tensor(v) for n, v in tensors.items()}}
+    for adapter in adapters:
+        own |= _adapted(adapter, given)
     with torch.no_grad():
         parts = [torch.func.functional_call(module, own, (torch.tensor(x),)) for x in np.array_split(images, 8)]
     return float((torch.cat(parts).argmax(1).numpy() == labels).mean())

@@ -35,7 +35,8 @@ Evaluate = Callable[[State], float]
 
 @dataclass(frozen=True)
 class Options:
-    """``samples``, ``test``: of the training and the held-out set, None for all of them."""
+    """``samples``, ``test``: of the training and the held-out set, None for all. ``before``: evaluate before the first
+    step, too."""
 
     source: str
     steps: int | None = None
@@ -47,10 +48,19 @@ class Options:
     rotate: float = 0.0
     patience: int = 0
     checks: int = 0
+    before: bool = True
 
 
-def train_program(out: Path, options: Options, restart: bool = False) -> dict[str, Any]:
-    """Trains the program in OUT, or goes on where an earlier run of the same settings was; what OUT/train.json says.
+def train_program(
+    out: Path,
+    options: Options,
+    restart: bool = False,
+    folder: Path | None = None,
+    samples: data.Dataset | None = None,
+) -> dict[str, Any]:
+    """Trains the program in OUT, or goes on where an earlier run of the same settings was; what train.json says.
+
+    The records are in ``folder``, by default OUT itself. ``samples``: the data of ``options``, already loaded.
 
     Raises:
         TdcoError: OUT does not train, its data do not fit, or it holds a run with other settings.
@@ -58,14 +68,16 @@ def train_program(out: Path, options: Options, restart: bool = False) -> dict[st
     document = load_program(out)
     if not document["train"].get("trainable"):
         raise TdcoError("trains nothing", str(out), "compile it with a strategy")
-    samples = data.load(options.source, options.rotate)
+    folder = folder or out
+    folder.mkdir(parents=True, exist_ok=True)
+    samples = samples or data.load(options.source, options.rotate)
     chosen = subset(len(samples.train_labels), options.samples, options.seed)
     held = held_out(len(samples.test_labels), len(samples.test_labels) if options.test is None else options.test)
     schedule = _schedule(document, options, len(chosen))
     settings = _settings(out, samples.name, options, schedule, len(held))
     if restart:
-        (out / records.FILE).unlink(missing_ok=True)
-    journal = records.load(out, settings) or Journal(settings, tensors.initial_state(out))
+        (folder / records.FILE).unlink(missing_ok=True)
+    journal = records.load(folder, settings) or Journal(settings, tensors.initial_state(out))
     if journal.step:
         console.print(f"going on at step {journal.step:,}", markup=False)
     evaluate = None
@@ -75,8 +87,8 @@ def train_program(out: Path, options: Options, restart: bool = False) -> dict[st
     with progress(f"{document['name']} {document['strategy']}, {samples.name}") as on_progress:
         device = _device(out, document, journal, schedule.steps, on_progress, evaluate)
         train_set = Samples(samples.train_images[chosen], samples.train_labels[chosen])
-        ended = train_steps(device, train_set, schedule, journal, out, _say)
-    return _finish(out, document, journal, ended)
+        ended = train_steps(device, train_set, schedule, journal, folder, _say)
+    return _finish(folder, document, journal, ended)
 
 
 def _schedule(document: Document, options: Options, samples: int) -> Schedule:
@@ -84,7 +96,7 @@ def _schedule(document: Document, options: Options, samples: int) -> Schedule:
     steps = options.steps or int((options.epochs or 1) * samples / batch)
     if steps < 1:
         raise TdcoError(f"{samples} samples make no batch of {batch}", f"data {options.source}")
-    return Schedule(steps, batch, options.interval, options.seed, options.patience, options.checks)
+    return Schedule(steps, batch, options.interval, options.seed, options.patience, options.checks, options.before)
 
 
 def _settings(out: Path, name: str, options: Options, schedule: Schedule, held: int) -> dict[str, Any]:
@@ -182,11 +194,11 @@ def _say(journal: Journal) -> None:
     console.print(f"step {journal.step:,}: loss {loss:.4f}{accuracy}", markup=False)
 
 
-def _finish(out: Path, document: Document, journal: Journal, ended: str) -> dict[str, Any]:
-    """Writes the trained tensors and OUT/train.json."""
+def _finish(folder: Path, document: Document, journal: Journal, ended: str) -> dict[str, Any]:
+    """Writes the trained tensors and train.json."""
     best, last = journal.best_evaluation, journal.evaluations[-1] if journal.evaluations else None
     kept = journal.best or journal.state
-    records.write(out / TRAINED, records.npz(trained(document, kept)))
+    records.write(folder / TRAINED, records.npz(trained(document, kept)))
     loss, skipped = journal.series["loss"], journal.series["skipped"]
     window = min(100, len(loss))
     result = {
@@ -200,7 +212,7 @@ def _finish(out: Path, document: Document, journal: Journal, ended: str) -> dict
         "ended": ended,
         "loss_first": float(loss[:window].mean()),
         "loss_last": float(loss[-window:].mean()),
-        "accuracy_before": journal.evaluations[0]["accuracy"] if last else None,
+        "accuracy_before": next((e["accuracy"] for e in journal.evaluations if e["step"] == 0), None),
         "accuracy": (best if journal.best else last)["accuracy"] if best and last else None,
         "kept_step": (best if journal.best else last)["step"] if best and last else journal.step,
         "skipped": None if np.isnan(skipped).any() else int(skipped.sum()),
@@ -208,7 +220,7 @@ def _finish(out: Path, document: Document, journal: Journal, ended: str) -> dict
         "evaluations": journal.evaluations,
         "checks": journal.checks,
     }
-    records.write(out / SUMMARY, (json.dumps(result, indent=1) + "\n").encode())
+    records.write(folder / SUMMARY, (json.dumps(result, indent=1) + "\n").encode())
     return result
 
 

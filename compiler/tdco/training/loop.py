@@ -29,7 +29,8 @@ class Samples:
 @dataclass(frozen=True)
 class Schedule:
     """``interval``: steps between two records, each with an evaluation. ``patience``: evaluations without a better one
-    that end the run, 0 for none. ``checks``: steps, the first of an interval each, that are also run on the soc."""
+    that end the run, 0 for none. ``checks``: steps, the first of an interval each, that are also run on the soc.
+    ``before``: evaluate before the first step, too."""
 
     steps: int
     batch: int
@@ -37,6 +38,7 @@ class Schedule:
     seed: int
     patience: int = 0
     checks: int = 0
+    before: bool = True
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def train(
     After every interval the journal is in ``folder``. The result depends on the settings alone, interrupted or not.
     """
     checked = _checked_intervals(schedule)
-    if device.evaluate and journal.step == 0 and not journal.evaluations:
+    if device.evaluate and schedule.before and journal.step == 0:
         _evaluate(device, schedule, journal)
     while journal.step < schedule.steps and not _stalled(journal, schedule.patience):
         began, first = time.perf_counter(), journal.step

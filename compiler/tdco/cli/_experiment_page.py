@@ -1,0 +1,157 @@
+"""The page of an experiment: a table of what each strategy brings and costs, and two plots."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PAGE = "experiments.md"
+COSTS_PLOT, LOSS_PLOT = "pictures/experiment.svg", "pictures/experiment_loss.svg"
+DEVICE, TORCH = "#2b6cb0", "#dd6b20"
+WINDOW = 50
+"""Steps that a loss curve's points are the mean of."""
+Curves = dict[str, list[tuple[list[float], list[float]]]]
+"""By strategy and seed: the losses on the device and in torch."""
+
+
+def write_page(docs: Path, result: dict[str, Any], curves: Curves) -> None:
+    """``docs``/experiments.md and its pictures."""
+    (docs / "pictures").mkdir(exist_ok=True)
+    _plot_costs(docs / COSTS_PLOT, result["results"], result["start"])
+    _plot_loss(docs / LOSS_PLOT, curves)
+    (docs / PAGE).write_text(_page(result))
+
+
+def _page(result: dict[str, Any]) -> str:
+    command = (
+        f"tdco experiment {result['name']} --samples {result['samples']} --test {result['test']} "
+        f"--seeds {result['seeds']} --write docs"
+    )
+    words, differ = (sum(row[key] for row in result["results"]) for key in ("words_compared", "mismatches"))
+    return f"""# {result["title"]}
+
+Written by `{command}`.
+{_start(result)}
+Every strategy trains on {result["samples"]:,} {result["data"]} images, each seen once, one per step, plain SGD with
+fp32 masters, and is judged on {result["test"]:,} held-out images, the same in all runs, of which {result["start"]:.2%}
+are right before the first step. {result["seeds"]} seeds draw the images and their order. *Device*: training and
+evaluation on platform host with the golden engine, the bits of the SoC; one step of each strategy ran on the cluster
+simulator (engine model), too: {words:,} words compared, {differ} differ. *torch*: fp32, from the same weights with the
+same images in the same order and the same learning rate, which is one per strategy.
+
+{_table(result["results"])}
+
+Difference: the mean of device minus torch over the pairs, in points, and its standard error. They agree where it is
+within 0.5 points or two standard errors. Updates per second at 360 MHz; energy is the estimate of docs/soc.md; peak:
+activations, gradients and temporaries in L1 and L2.
+
+![accuracy and costs]({COSTS_PLOT})
+
+![loss]({LOSS_PLOT})
+
+Loss, mean of {WINDOW} steps and over the seeds: device (solid) and torch fp32 (dashed).
+{_verdict(result)}"""
+
+
+def _start(result: dict[str, Any]) -> str:
+    if result["model"] != "zoo:cct2_cifar10":
+        return ""
+    from ..zoo import cct2, cct2_cifar10
+
+    meta = cct2.checkpoint(cct2_cifar10.CHECKPOINT)[1]
+    return f"""
+The start, `{result["model"]}`: CCT-2 trained from scratch by
+`tdco pretrain cct2 --data cifar10 --minutes {meta["minutes"]:.0f}`: {meta["epochs"]:.1f} epochs in that time on a shared
+CPU, which is what limited it; {meta["accuracy"]:.1%} of the 10,000 held-out images right ({meta["data"]}).
+Published for 200 epochs: 89.17 % (arXiv 2104.05704).
+"""
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    titles = (
+        "strategy",
+        "lr",
+        "device",
+        "torch",
+        "difference",
+        "agree",
+        "trainable",
+        "updates/s",
+        "uJ/step",
+        "peak KB",
+    )
+    lines = [titles, ("---", *["---:"] * (len(titles) - 1))]
+    for r in rows:
+        lines.append((
+            r["strategy"], f"{r['lr']:g}", f"{r['device']:.2%}", f"{r['torch']:.2%}",
+            f"{100 * r['difference']:+.2f} ± {100 * r['standard_error']:.2f}", "yes" if r["agrees"] else "**no**",
+            f"{r['trainable']:,}", f"{r['updates_per_second']:,.0f}", f"{r['energy_uj']:,.0f}",
+            f"{r['dynamic_peak_bytes'] / 1024:,.0f}",
+        ))  # fmt: skip
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _verdict(result: dict[str, Any]) -> str:
+    by = {row["strategy"]: row for row in result["results"]}
+    if not {"ft2", "lora2"} <= by.keys():
+        return ""
+    apart = 100 * (by["lora2"]["device"] - by["ft2"]["device"])
+    return f"\nLoRA-2 against FT-2 on the device: {apart:+.2f} points.\n"
+
+
+def _plot_costs(file: Path, rows: list[dict[str, Any]], start: float) -> None:
+    """Five panels of bars by strategy."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 2.6), layout="constrained")
+    panels = figure.subplots(1, 5)
+    names, at = [row["strategy"] for row in rows], np.arange(len(rows))
+    for offset, key, colour, label in ((-0.2, "device", DEVICE, "device"), (0.2, "torch", TORCH, "torch fp32")):
+        spread = [100 * np.std(row[f"{key}_runs"]) for row in rows]
+        panels[0].bar(
+            at + offset, [100 * r[key] for r in rows], 0.4, yerr=spread, color=colour, label=label, ecolor="gray"
+        )
+    panels[0].axhline(100 * start, color="black", linewidth=1, linestyle=":", label="before")
+    panels[0].legend(frameon=False, fontsize=6)
+    metrics = (
+        ("updates per second", "updates_per_second", 1.0), ("uJ per step", "energy_uj", 1.0),
+        ("trainable parameters", "trainable", 1.0), ("peak dynamic KB", "dynamic_peak_bytes", 1 / 1024),
+    )  # fmt: skip
+    for axes, (title, key, scale) in zip(panels[1:], metrics, strict=True):
+        bars = axes.bar(at, [row[key] * scale for row in rows], 0.7, color=DEVICE)
+        axes.bar_label(bars, [f"{row[key] * scale:,.0f}" for row in rows], fontsize=6)
+        axes.set_title(title, fontsize=8)
+    panels[0].set_title("accuracy, %", fontsize=8)
+    for axes in panels:
+        axes.set_xticks(at, names, fontsize=7)
+        axes.tick_params(axis="y", labelsize=7)
+        axes.spines[["top", "right"]].set_visible(False)
+    _save(figure, file)
+
+
+def _plot_loss(file: Path, curves: Curves) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 2.6), layout="constrained")
+    panels = figure.subplots(1, len(curves), sharey=True, squeeze=False)[0]
+    for axes, (strategy, pairs) in zip(panels, curves.items(), strict=True):
+        for which, colour, style in ((0, DEVICE, "-"), (1, TORCH, "--")):
+            mean = np.mean([pair[which] for pair in pairs], axis=0)
+            window = max(1, min(WINDOW, len(mean)))
+            points = mean[: len(mean) // window * window].reshape(-1, window).mean(1)
+            axes.plot(window * (np.arange(len(points)) + 0.5), points, color=colour, linestyle=style, linewidth=1)
+        axes.set_title(strategy, fontsize=8)
+        axes.tick_params(labelsize=7)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("loss", fontsize=8)
+    _save(figure, file)
+
+
+def _save(figure: Any, file: Path) -> None:
+    """Without date or random ids, so that equal figures are equal files."""
+    import matplotlib as mpl
+
+    with mpl.rc_context({"svg.hashsalt": "tdco", "svg.fonttype": "none"}):
+        figure.savefig(file, metadata={"Date": None})
