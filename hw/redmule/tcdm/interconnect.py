@@ -1,15 +1,13 @@
 """The interconnect between the initiators of L1 and its banks: one cycle from grant to data, no queues."""
 
-from collections.abc import Iterable
-
 from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from tdco_spec import HwConfig
 
 from ..streamer import MemoryPort
-from .arbiter import Arbiter, state_layout
-from .ports import BankPort, ClientPorts, row_bits
+from .arbiter import Arbiter, order_bits
+from .ports import BankPort, ClientPorts, any_of, row_bits
 
 
 class Interconnect(wiring.Component):
@@ -36,10 +34,9 @@ class Interconnect(wiring.Component):
         m = Module()
         cfg = self.cfg
         m.submodules.arbiter = arbiter = Arbiter(cfg)
-        for b in range(cfg.l1_banks):
-            state = Signal(state_layout(cfg), name=f"state_{b}")
-            m.d.comb += arbiter.state[b].eq(state)
-            m.d.sync += state.eq(arbiter.next_state[b])
+        order = Signal(order_bits(cfg))
+        m.d.comb += arbiter.order.eq(order)
+        m.d.sync += order.eq(arbiter.next_order)
         engine = self._engine_request(m, arbiter)
         self._client_requests(m, arbiter)
         self._drive_banks(m, arbiter, engine)
@@ -80,13 +77,9 @@ class Interconnect(wiring.Component):
 
     def _client_requests(self, m: Module, arbiter: Arbiter) -> None:
         cfg, clients = self.cfg, self.clients
-        one_hot = []
         for p in range(cfg.l1_ports):
-            wants = Signal(cfg.l1_banks, name=f"client_{p}_wants")
-            m.d.comb += wants.eq(clients.req[p] << self._bank_of(clients.addr.word_select(p, 32)))
-            one_hot.append(wants)
-        m.d.comb += [arbiter.wanted[b].eq(Cat(wants[b] for wants in one_hot)) for b in range(cfg.l1_banks)]
-        m.d.comb += clients.gnt.eq(_any_of(arbiter.grant[b] for b in range(cfg.l1_banks)))
+            m.d.comb += arbiter.client_bank[p].eq(self._bank_of(clients.addr.word_select(p, 32)))
+        m.d.comb += [arbiter.client_req.eq(clients.req), clients.gnt.eq(arbiter.client_gnt)]
 
     def _drive_banks(self, m: Module, arbiter: Arbiter, engine: dict[str, Signal]) -> None:
         cfg, clients, port = self.cfg, self.clients, self.engine
@@ -104,7 +97,7 @@ class Interconnect(wiring.Component):
             bank, first = self.banks[b], arbiter.first[b]
             chosen = Signal(len(payloads[0]), name=f"bank_{b}_client")
             with m.If(first.any()):
-                m.d.comb += chosen.eq(_any_of(p & f.replicate(len(p)) for p, f in zip(payloads, first, strict=True)))
+                m.d.comb += chosen.eq(any_of(p & f.replicate(len(p)) for p, f in zip(payloads, first, strict=True)))
             taken = arbiter.engine_gnt & arbiter.engine_banks[b]
             word, be = engine["wdata"].word_select(b, 32), engine["be"].word_select(b, 4)
             payload = Cat(word, be, port.we, Mux(engine["beyond"][b], next_row, row))
@@ -134,11 +127,3 @@ class Interconnect(wiring.Component):
                 m.d.sync += bank.eq(self._bank_of(clients.addr.word_select(p, 32)))
             with m.If(reads):
                 m.d.comb += clients.rdata.word_select(p, 32).eq(words[bank])
-
-
-def _any_of(values: Iterable[Value]) -> Value:
-    """Bitwise or, as a balanced tree."""
-    terms = list(values)
-    while len(terms) > 1:
-        terms = [a | b for a, b in zip(terms[::2], terms[1::2], strict=False)] + terms[len(terms) & ~1 :]
-    return terms[0]

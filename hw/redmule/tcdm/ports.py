@@ -1,5 +1,8 @@
 """The interfaces of the interconnect besides the engine's `MemoryPort`."""
 
+from collections.abc import Iterable
+
+from amaranth.hdl import Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from tdco_spec import HwConfig
@@ -51,3 +54,11 @@ def bank_words(cfg: HwConfig) -> int:
 def row_bits(cfg: HwConfig) -> int:
     """Address bits of a bank."""
     return max(1, (bank_words(cfg) - 1).bit_length())
+
+
+def any_of(values: Iterable[Value]) -> Value:
+    """Bitwise or, as a balanced tree."""
+    terms = list(values)
+    while len(terms) > 1:
+        terms = [a | b for a, b in zip(terms[::2], terms[1::2], strict=False)] + terms[len(terms) & ~1 :]
+    return terms[0]
