@@ -8,21 +8,26 @@ from html import escape
 from ..footprint import DYNAMIC, PERSISTENT, over_time
 from .learning import accuracies, running_mean
 from .load import PHASES, RESOURCES, Step
-from .markup import table
 from .memory import KB
 from .plot import CATEGORY_COLOURS, COLOURS, RESOURCE_NAMES, STEP_COLOURS, Plot, Section, count, figure, rows
 from .reproduce import commands
 from .roofline import step_point
-from .tiles import Tile, tiles
+from .tiles import tiles
 from .timeline import occupied
 
-ENERGY_COLOURS = {"engine": "engine", "cores": "cores", "l2": "dma", "l3": "l3"}
+ENERGY_PARTS = {
+    "engine": ("engine", "engine"),
+    "cores": ("cores", "cores"),
+    "l2": ("dma", "copies from and to L2"),
+    "l3": ("l3", "copies from and to L3"),
+}
+"""Colour and name of the parts of `energy_uj`."""
 
 
 def sections(steps: Sequence[Step]) -> list[Section]:
     labels = names(steps)
     made = [
-        Section("summary", "Side by side", _table(steps, labels)),
+        Section("summary", "Side by side", _tiles(steps, labels)),
         Section(
             "cycles",
             "Where the cycles go",
@@ -49,24 +54,37 @@ def sections(steps: Sequence[Step]) -> list[Section]:
 
 def names(steps: Sequence[Step]) -> list[str]:
     """The shortest of strategy, model and configuration that tell the steps apart, else their folders."""
-    fields = [[step.document["strategy"], step.document["name"], step.document["config"]] for step in steps]
+    fields = [_fields(step) for step in steps]
     differing = [i for i in range(3) if len({f[i] for f in fields}) > 1] or [0]
     found = [" · ".join(f[i] for i in differing) for f in fields]
     return found if len(set(found)) == len(found) else [str(step.out) for step in steps]
 
 
-def _table(steps: Sequence[Step], labels: Sequence[str]) -> str:
+def _tiles(steps: Sequence[Step], labels: Sequence[str]) -> str:
+    """A tile for every figure, with a line and a bar for every step."""
     columns = [{tile.name: tile for tile in tiles(step)} for step in steps]
+    shown = []
+    for name in dict.fromkeys(name for column in columns for name in column):
+        most = max(column[name].amount for column in columns if name in column) or 1
+        lines = ""
+        for i, (label, column) in enumerate(zip(labels, columns, strict=True)):
+            tile = column.get(name)
+            text = f"<b>{escape(tile.value)}</b> {escape(tile.unit)}" if tile else "-"
+            width, colour = 100 * tile.amount / most if tile else 0, STEP_COLOURS[i % len(STEP_COLOURS)]
+            lines += f"<dt>{escape(label)}</dt><dd>{text}</dd>"
+            lines += f'<dd class="bar" style="width:{width:.1f}%;background:{colour}"></dd>'
+        shown.append(f'<div class="tile" data-tile="{escape(name)}"><h2>{escape(name)}</h2><dl>{lines}</dl></div>')
+    return f'<div class="tiles">{"".join(shown)}</div>'
 
-    def cell(tile: Tile | None) -> str:
-        text = f"<b>{escape(tile.value)}</b> {escape(tile.unit)}" if tile else "-"
-        return f'<td class="n">{text}</td>'
 
-    shown = dict.fromkeys(name for column in columns for name in column)
-    head = "<th></th>" + "".join(f'<th class="n">{escape(label)}</th>' for label in labels)
-    return table(
-        "compared", head, [(escape(name), "".join(cell(column.get(name)) for column in columns)) for name in shown]
-    )
+def title(steps: Sequence[Step]) -> str:
+    """What the steps share, and what tells them apart."""
+    shared = [values for values in zip(*map(_fields, steps), strict=True) if len(set(values)) == 1]
+    return " · ".join([*(values[0] for values in shared), " / ".join(names(steps))])
+
+
+def _fields(step: Step) -> tuple[str, str, str]:
+    return step.document["strategy"], step.document["name"], step.document["config"]
 
 
 def _cycles(steps: Sequence[Step], labels: Sequence[str]) -> Plot:
@@ -166,16 +184,16 @@ def _over_time(steps: Sequence[Step], labels: Sequence[str]) -> Plot:
 
 def _energy(steps: Sequence[Step], labels: Sequence[str]) -> Plot:
     plot = figure(90 + 44 * len(steps), barmode="stack", bargap=0.3, hovermode="closest")
-    for part, kind in ENERGY_COLOURS.items():
+    for part, (kind, name) in ENERGY_PARTS.items():
         values = [(step.run.get("energy_uj") or {}).get(part, 0) / step.run["steps"] for step in steps]
         if any(values):
             plot.add_bar(
                 y=labels,
                 x=values,
                 orientation="h",
-                name=part,
+                name=name,
                 marker_color=COLOURS[kind][1],
-                hovertemplate="%{y}: %{x:,.1f} µJ<extra>" + part + "</extra>",
+                hovertemplate="%{y}: %{x:,.1f} µJ<extra>" + name + "</extra>",
             )
     rows(plot, "µJ a step")
     moved = ", ".join(f"{label} {count(step_point(step).bytes)} B" for label, step in zip(labels, steps, strict=True))
@@ -218,6 +236,8 @@ def _losses(steps: Sequence[Step], labels: Sequence[str]) -> Plot:
                 "title": {"text": "accuracy"},
                 "tickformat": ".0%",
                 "range": [0, 1],
+                "tickmode": "linear",
+                "dtick": 0.2,
                 "showgrid": False,
                 "fixedrange": True,
                 "automargin": True,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from .load import Record, Step
@@ -13,16 +13,16 @@ SMOOTHED = 0.02
 
 
 def section(step: Step) -> Section:
-    if not step.curve:
+    rows = [row for row in step.curve if "loss" in row]
+    if not rows:
         text = f"No training log here: <code>tdco train {escape(str(step.out))}</code> leaves one."
         return Section("learning", "Loss and accuracy", f"<p>{text}</p>")
-    rows = [row for row in step.curve if "loss" in row]
     first, last = rows[0], rows[-1]
-    skipped = int(sum(row.get("skipped", 0) for row in rows))
+    skipped = int(sum(row.get("skipped", 0) for row in step.curve))
     html = f"<p>{count(last['step'])} steps; loss {first['loss']:.3f} in the first, {last['loss']:.3f} in the last"
     if scale := last.get("loss_scale"):
         html += f"; loss scale {count(scale)} at the end, {count(skipped)} skipped"
-    return Section("learning", "Loss and accuracy", html + ".</p>", [_plot(step)])
+    return Section("learning", "Loss and accuracy", html + ".</p>", [_plot(rows, step.evaluations)])
 
 
 def running_mean(values: Sequence[float]) -> list[float]:
@@ -41,8 +41,7 @@ def accuracies(evaluations: Sequence[Record]) -> list[tuple[float, float]]:
     ]
 
 
-def _plot(step: Step) -> Plot:
-    rows = [row for row in step.curve if "loss" in row]
+def _plot(rows: Sequence[Mapping[str, float]], evaluations: Sequence[Record]) -> Plot:
     at, loss = [row["step"] for row in rows], [row["loss"] for row in rows]
     plot = figure(320, hovermode="x unified")
     plot.add_scatter(
@@ -63,7 +62,7 @@ def _plot(step: Step) -> Plot:
     )
     plot.update_xaxes(title_text="step")
     plot.update_yaxes(title_text="loss", rangemode="tozero", fixedrange=True)
-    if found := accuracies(step.evaluations):
+    if found := accuracies(evaluations):
         plot.add_scatter(
             x=[s for s, _ in found],
             y=[a for _, a in found],
@@ -80,6 +79,8 @@ def _plot(step: Step) -> Plot:
                 "title": {"text": "accuracy"},
                 "tickformat": ".0%",
                 "range": [0, 1],
+                "tickmode": "linear",
+                "dtick": 0.2,
                 "showgrid": False,
                 "fixedrange": True,
                 "automargin": True,

@@ -97,7 +97,12 @@ def _curves(step: Step, clock: Clock, levels: Sequence[str]) -> Plot:
     shown = {view: {"visible": [owner == view for owner in owners]} for view in views}
     for trace, visible in zip(plot.data, shown["comes and goes"]["visible"], strict=True):
         trace.visible = visible
-    plot.update_xaxes(title_text="commands in their order", tickformat=",", range=[0, clock.commands])
+    plot.update_xaxes(
+        title_text="commands in their order",
+        tickformat=",",
+        range=[0, clock.commands],
+        unifiedhovertitle_text="command %{x:,}",
+    )
     plot.update_yaxes(title_text="KB", rangemode="tozero", fixedrange=True, ticklabelstandoff=4)
     caption = f"Bytes live over the step, by what they are for; a moment names its {NAMED} largest tensors."
     return Plot("memory", plot, caption, choices_of(shown))

@@ -21,7 +21,7 @@ from .plot import Plot, Section
 from .tiles import tiles
 
 HERE = Path(__file__).parent
-SECTIONS = (cycles, timeline, memory, roofline, learning, hardware, reproduce)
+SECTIONS = (timeline, cycles, memory, roofline, learning, hardware, reproduce)
 """Of one step's report, in this order."""
 
 
@@ -41,7 +41,7 @@ def _render(steps: Sequence[Step], sections: Sequence[Section]) -> str:
     plots = [plot for section in sections for plot in section.plots]
     engines = dict.fromkeys(step.run["engine_timing"] for step in steps)
     return environment.get_template("page.html").render(
-        title=steps[0].title if len(steps) == 1 else " / ".join(comparison.names(steps)),
+        title=steps[0].title if len(steps) == 1 else comparison.title(steps),
         steps=steps,
         timing="; ".join(engines),
         tiles=tiles(steps[0]) if len(steps) == 1 else [],
