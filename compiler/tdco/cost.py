@@ -8,7 +8,7 @@ from math import ceil
 
 from tdco_spec import HwConfig
 
-from .program import GemmJob, KernelCall
+from .program import Copy, GemmJob, KernelCall, Move
 from .transfer import Region
 
 Predictor = Callable[[GemmJob, bool], int]
@@ -98,6 +98,18 @@ class Costs:
         per_element = 0.0 if op.symbol in FLAG_KERNELS else CORE_CYCLES.get(op.symbol, OTHER_CORE_CYCLES)
         cycles = elements(op.symbol, op.extents) * per_element
         return CALL_START_CYCLES + ceil(cycles / self.cfg.cores)
+
+    def move(self, size_bytes: int) -> int:
+        """Of a transfer between L2 and L3."""
+        return COPY_START_CYCLES + self.cfg.l3_startup_cycles + size_bytes * self.cfg.l3_cycles_per_byte
+
+    def command(self, op: GemmJob | KernelCall | Copy | Move, after: bool = False) -> int:
+        """Of any command; ``after`` as for ``op``."""
+        if isinstance(op, Move):
+            return self.move(op.bytes)
+        if isinstance(op, Copy):
+            return self.copies([Region(op.l2.offset, op.row_bytes, op.rows, op.stride_bytes)])
+        return self.op(op, after)
 
     def copies(self, regions: Iterable[Region]) -> int:
         """Of the transfers that move ``regions``."""

@@ -155,15 +155,17 @@ def _stats(
     ops = [command.op for command in schedule.commands]
     jobs = [op for op in ops if isinstance(op, GemmJob)]
     transfers = [op for op in ops if isinstance(op, Copy)]
+    moves = [op for op in ops if isinstance(op, Move)]
     return {
         "flop": sum(_flop(graph, i) for i, n in enumerate(graph.nodes) if n.outputs[0] not in recomputed),
         "kernels": sum(isinstance(op, KernelCall) for op in ops),
         "gemm_jobs": len(jobs),
         "macs": sum(job.m * job.n * job.k for job in jobs),
         "copies": len(transfers),
+        "l3_transfers": len(moves),
         "l1_peak_bytes": plan.peak_bytes["l1"],
         "l2_peak_bytes": plan.peak_bytes["l2"],
-        "l3_bytes": 0,
+        "l3_bytes": plan.peak_bytes["l3"],  # occupied: the highest one, plus one
         "modelled_cycles": schedule.cycles,
         "engine_floor_cycles": schedule.floor_cycles,
         "c_lines": c_text.count("\n"),
@@ -171,6 +173,7 @@ def _stats(
         "dma_bytes": {
             "l2_l1": sum(t.rows * t.row_bytes for t in transfers if t.to_l1),
             "l1_l2": sum(t.rows * t.row_bytes for t in transfers if not t.to_l1),
+            "l3_l2": sum(move.bytes for move in moves),  # both ways
         },
     }
 
@@ -239,8 +242,10 @@ def _refs(refs: Iterable[Any]) -> str:
 def memory_text(plan: MemoryPlan, cfg: HwConfig) -> str:
     """The memory plan for human readers, by level and address."""
     lines: list[str] = []
-    for level, limit in (("l1", cfg.l1_bytes), ("l2", cfg.l2_bytes)):
+    for level, limit in (("l1", cfg.l1_bytes), ("l2", cfg.l2_bytes), ("l3", cfg.l3_bytes)):
         peak, bound = plan.peak_bytes[level], plan.bound_bytes[level]
+        if level == "l3" and not peak:
+            continue
         lines.append(f"{level}: peak {peak} of {limit} bytes, liveness bound {bound}")
         lines.append("    offset    bytes  commands      buffer")
         places = [p for p in plan.placements.values() if p.buffer.level == level]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .ir import Graph
+from .l3 import at_home
 from .layout import Layout
 from .optimizer import MASTER
 from .program import MemoryPlan
@@ -34,11 +35,13 @@ class Life:
 def lives(graph: Graph, layout: Layout, plan: MemoryPlan) -> list[Life]:
     """Every placement of ``plan``, in the order in which they begin."""
     category = _categories(graph, layout)
-    found = [
-        Life(b.tensor, category.get(b.tensor, "temporaries"), b.level, p.offset, b.bytes, p.first, p.last)
-        for p in plan.placements.values()
-        for b in [p.buffer]
-    ]
+    found = []
+    for p in plan.placements.values():
+        b = p.buffer
+        kind = category.get(at_home(b.tensor), "temporaries")
+        if b.tensor != at_home(b.tensor) and kind in PERSISTENT:
+            kind = "temporaries"
+        found.append(Life(b.tensor, kind, b.level, p.offset, b.bytes, p.first, p.last))
     return sorted(found, key=lambda life: (life.first, life.level, life.offset))
 
 
@@ -46,11 +49,12 @@ def footprint(graph: Graph, found: Sequence[Life]) -> dict[str, Any]:
     """Bytes of a step by category.
 
     ``dynamic_peak_bytes``: the most that L1 and L2 together hold of what comes and goes, a tensor that lies in both
-    counted in both. ``dynamic_bound_bytes``: the same with every tensor counted once, from its first command to its
-    last: no placement of this schedule could do with less. ``total_bytes``: what persists, and the peak.
+    counted in both, and what L2 holds of a tensor at home in L3. ``dynamic_bound_bytes``: the same with every tensor
+    counted once, from its first command to its last: no placement of this schedule could do with less.
+    ``total_bytes``: what persists, in L2 or L3, and the peak.
     """
-    kept = {c: sum(life.bytes for life in found if life.category == c and life.level == "l2") for c in PERSISTENT}
-    dynamic = [life for life in found if life.category in DYNAMIC]
+    kept = {c: sum(life.bytes for life in found if life.category == c and life.level != "l1") for c in PERSISTENT}
+    dynamic = [life for life in found if life.category in DYNAMIC and life.level != "l3"]
     peak, at = _peak(dynamic)
     return {
         **{f"{category}_bytes": n for category, n in kept.items()},

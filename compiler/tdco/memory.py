@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 from tdco_spec import HwConfig
 
 from .cost import Costs
 from .errors import TdcoError
 from .ir import Graph
+from .l3 import choose, movable, replay, with_moves
 from .layout import Layout
 from .order import order, touches
 from .program import Buffer, MemoryPlan, Placement, Schedule
 from .schedule import schedule_units
 from .units import make_units
 from .work import Tiling, aligned
+
+ROUNDS = 6
+"""Choices of what leaves L2, at most, each for less room than the one before."""
+PREFETCH_SHARES = (1.0, 0.95, 0.9, 0.8, 0.0)
+"""Of L2 that loads ahead of their use may fill: the first with which everything finds a place."""
 
 
 def persistent(graph: Graph, layout: Layout) -> frozenset[str]:
@@ -28,28 +35,71 @@ def plan(graph: Graph, layout: Layout, tilings: Mapping[int, Tiling], costs: Cos
     """The final schedule, with every wait that data flow and the reuse of memory need, and an offset for every buffer.
 
     The scheduler has placed what is in L1. A tensor gets room in L2 from the first to the last command that moves it
-    there or back, persistent ones throughout; one that never leaves L1 gets none.
+    there or back, persistent ones throughout; one that never leaves L1 gets none. Where that is more than L2 has, some
+    go to L3 and come when they are used.
 
     Raises:
-        TdcoError: L2 is too small; tensor, demand, limit and what would help.
+        TdcoError: L2 or L3 is too small; tensor, demand, limit and what would help.
     """
     blocks, units = make_units(graph, layout, tilings, costs)
     keep = persistent(graph, layout)
     stay = {layout.views[name].storage for name in (*graph.outputs, *graph.state)}
     planned = schedule_units(blocks, units, costs, stay)
     homes = {name: Buffer(name, graph.type(name).bytes, "l2", name) for name in layout.storages()}
-    schedule = Schedule({**homes, **planned.buffers}, planned.commands, planned.cycles)
-    l1, l2 = _levels(costs.cfg)
+    schedule = Schedule({**homes, **planned.buffers}, planned.commands, planned.cycles, 0, planned.busy, planned.tried)
+    l1, l2, l3 = _levels(costs.cfg)
+    in_l2 = _place(schedule, l2, _lifetimes(schedule, keep))
+    without_l3 = 0
+    if in_l2.over:
+        fixed = {layout.views[name].storage for name in (*graph.inputs, *graph.outputs)}
+        schedule, without_l3 = _with_l3(schedule, planned.offsets, l2, keep, fixed, costs)
+        in_l2 = _place(schedule, l2, _lifetimes(schedule, keep))
     lives = _lifetimes(schedule, keep)
     held = {name: Placement(b, planned.offsets[name], *lives[name]) for name, b in planned.buffers.items()}
-    in_l1, in_l2 = _Placed(l1, held), _place(schedule, l2, lives)
-    for placed in (in_l1, in_l2):
+    found = (_Placed(l1, held), in_l2, _place(schedule, l3, lives))
+    for placed in found:
         _require_fit(placed)
-    placements = {**in_l1.placements, **in_l2.placements}
-    places = {name: (p.buffer.level, p.offset) for name, p in placements.items()}
-    peaks = {"l1": in_l1.peak_bytes, "l2": in_l2.peak_bytes}
-    bounds = {"l1": in_l1.bound_bytes, "l2": in_l2.bound_bytes}
-    return order(schedule, places), MemoryPlan(placements, peaks, bounds)
+    placements = {name: place for placed in found for name, place in placed.placements.items()}
+    memory = MemoryPlan(
+        placements,
+        {placed.level.name: placed.peak_bytes for placed in found},
+        {placed.level.name: placed.bound_bytes for placed in found},
+    )
+    schedule = order(schedule, {name: (p.buffer.level, p.offset) for name, p in placements.items()})
+    if without_l3:
+        schedule = replace(schedule, cycles=schedule.cycles + replay(schedule, costs)[1] - without_l3)
+    return schedule, memory
+
+
+def _with_l3(
+    schedule: Schedule,
+    offsets: Mapping[str, int],
+    l2: _Level,
+    keep: Collection[str],
+    fixed: Collection[str],
+    costs: Costs,
+) -> tuple[Schedule, int]:
+    """``schedule`` with what L2 has no room for in L3, and how long it would take if L2 were large enough.
+
+    Not everything finds room though less is live than L2 has; then more leaves it.
+    """
+    places = {name: ("l1", offsets[name]) if b.level == "l1" else (name, 0) for name, b in schedule.buffers.items()}
+    starts, cycles = replay(order(schedule, places), costs)
+    lives = _lifetimes(schedule, keep)
+    live = np.zeros(len(schedule.commands), np.int64)
+    for name, (first, last) in lives.items():
+        if schedule.buffers[name].level == l2.name:
+            live[first : last + 1] += aligned(schedule.buffers[name].bytes)
+    tensors, limit = movable(schedule, keep, fixed), l2.end
+    for _ in range(ROUNDS):
+        away, rest = choose(tensors, live, limit, costs)
+        for share in PREFETCH_SHARES:
+            moved = with_moves(schedule, tensors, away, rest, int(share * l2.end), starts, costs)
+            placed = _place(moved, l2, _lifetimes(moved, keep))
+            if not placed.over:
+                return moved, cycles
+        limit -= aligned(placed.peak_bytes - l2.end)
+    return moved, cycles
 
 
 @dataclass(frozen=True)
@@ -61,8 +111,9 @@ class _Level:
     end: int
 
 
-def _levels(cfg: HwConfig) -> tuple[_Level, _Level]:
-    return _Level("l1", cfg.l1_reserved_bytes, cfg.l1_bytes), _Level("l2", 0, cfg.l2_bytes - cfg.l2_reserved_bytes)
+def _levels(cfg: HwConfig) -> tuple[_Level, _Level, _Level]:
+    l2_bytes = cfg.l2_bytes - cfg.l2_reserved_bytes
+    return _Level("l1", cfg.l1_reserved_bytes, cfg.l1_bytes), _Level("l2", 0, l2_bytes), _Level("l3", 0, cfg.l3_bytes)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from tdco.layout import Layout, assign_layout
 from tdco.memory import plan
 from tdco.ops import OpDef, all_ops
 from tdco.order import GEMM, KINDS, kind_of
-from tdco.program import Copy, GemmJob, KernelCall, MemoryPlan, Ref, Schedule
+from tdco.program import Copy, GemmJob, KernelCall, MemoryPlan, Move, Ref, Schedule
 from tdco.tile import choose_tiling
 from tdco_spec import JOB_FLAGS, HwConfig
 
@@ -144,19 +144,19 @@ def expected(graph: Graph, values: Mapping[str, np.ndarray]) -> dict[str, np.nda
 
 
 class Device:
-    """L1 and L2 as byte arrays, filled with garbage except for what the program is given."""
+    """L1, L2 and L3 as byte arrays, filled with garbage except for what the program is given."""
 
     def __init__(self, compiled: Compiled, values: Mapping[str, np.ndarray]) -> None:
         self.compiled = compiled
         garbage = np.random.default_rng(1)
-        sizes = {"l1": compiled.cfg.l1_bytes, "l2": compiled.cfg.l2_bytes}
+        sizes = {"l1": compiled.cfg.l1_bytes, "l2": compiled.cfg.l2_bytes, "l3": compiled.plan.peak_bytes["l3"]}
         self.memory = {level: garbage.integers(0, 256, n).astype(np.uint8) for level, n in sizes.items()}
         for name, array in values.items():
             if name in compiled.layout.views:
                 self.tensor(name)[...] = array
 
     def tensor(self, name: str) -> np.ndarray:
-        """A tensor in L2, through its view."""
+        """A tensor where it is between steps, through its view."""
         type, view = self.compiled.graph.type(name), self.compiled.layout.views[name]
         dtype = INTEGERS[type.dtype]
         strides = [s * dtype.itemsize for s in view.strides]
@@ -169,10 +169,13 @@ class Device:
         memory = self.memory[place.buffer.level]
         return np.ndarray(tuple(shape), dtype, memory.data, place.offset + ref.offset, strides)
 
-    def read(self, op: Copy | GemmJob | KernelCall) -> list[tuple[np.ndarray, np.ndarray]]:
+    def read(self, op: Copy | GemmJob | KernelCall | Move) -> list[tuple[np.ndarray, np.ndarray]]:
         """The command's results, each with the memory it goes to."""
+        byte = np.dtype(np.uint8)
+        if isinstance(op, Move):
+            l2, l3 = (self.array(ref, (op.bytes,), byte) for ref in (op.l2, op.l3))
+            return [(l2, l3.copy())] if op.to_l2 else [(l3, l2.copy())]
         if isinstance(op, Copy):
-            byte = np.dtype(np.uint8)
             l1 = self.array(op.l1, (op.rows, op.row_bytes), byte)
             l2 = self.array(op.l2, (op.rows, op.row_bytes), byte, (op.stride_bytes, 1))
             return [(l1, l2.copy())] if op.to_l1 else [(l2, l1.copy())]
@@ -222,7 +225,7 @@ class Device:
 
 
 def run_out_of_order(device: Device, seed: int) -> None:
-    """Runs a schedule with its four queues advancing at random, held back by nothing but what tdco.h promises.
+    """Runs a schedule with its queues advancing at random, held back by nothing but what tdco.h promises.
 
     A command reads at its start or at its end and writes at its start or at its end, as the seed has it.
     """

@@ -1,0 +1,336 @@
+"""What L2 has no room for: tensors whose home is L3, the windows in which L2 holds them, and the moves in between.
+
+A window is a run of commands that use a piece of a tensor, between a load (unless its content is still to be computed)
+and a store (if it was written and is needed later). Between windows the piece takes no room in L2. Which tensors leave
+it, and when, is chosen by the cycles of the DMA to L3 per byte and command of relief; loads begin as early as there is
+room, so that they run beside the commands before.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import accumulate, chain, pairwise
+
+import numpy as np
+
+from .cost import HOP_CYCLES, Costs
+from .order import KINDS, kind_of, touches
+from .program import Buffer, Command, Copy, Move, Ref, Schedule
+from .transfer import Region
+from .work import ALIGN_BYTES, aligned
+
+PIECE_BYTES = 16 << 10
+"""Of one row of a piece, at least: what is large and updated tile by tile passes through L2 in pieces."""
+
+Gap = tuple[int, int]
+"""(piece, i): behind the command that uses the piece as its i-th."""
+OUTSIDE: Gap = (-1, -1)
+"""Before the first and after the last command that uses a piece, of all pieces of a tensor together."""
+
+WINDOW = "~"
+"""Between the name of a tensor and the number of its window."""
+
+Away = Mapping[str, frozenset[Gap]]
+"""The gaps, by tensor, in which it is not in L2."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Bytes [begin, end) of every row of a tensor; the commands that use it, in order, and those that write it."""
+
+    begin: int
+    end: int
+    uses: tuple[int, ...]
+    writes: frozenset[int]
+
+    @cached_property
+    def _writes_before(self) -> list[int]:
+        return list(accumulate((use in self.writes for use in self.uses), initial=0))
+
+    def is_written(self, first: int, end: int) -> bool:
+        """By its uses ``first`` up to ``end``."""
+        return self._writes_before[end] > self._writes_before[first]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Commands ``first`` to ``last`` find the piece in L2."""
+
+    piece: Piece
+    first: int
+    last: int
+    load: bool
+    store: bool
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor as ``rows`` rows of ``row_bytes``, cut into pieces across them all. ``kept``: it outlives the step."""
+
+    buffer: Buffer
+    pieces: tuple[Piece, ...]
+    kept: bool
+    rows: int
+    row_bytes: int
+
+    def bytes(self, piece: Piece) -> int:
+        return self.rows * (piece.end - piece.begin)
+
+    def gaps(self) -> Iterator[Gap]:
+        """Those in which a piece may leave L2 while it is used: what is computed, only once it is complete."""
+        for n, piece in enumerate(self.pieces):
+            complete = max(piece.writes, default=-1)
+            for i, (a, b) in enumerate(pairwise(piece.uses)):
+                if b - a > 1 and (self.kept or a >= complete):
+                    yield n, i
+
+    def spans(self, gap: Gap, commands: int) -> Iterator[tuple[int, int, int]]:
+        """(begin, end, bytes): what leaves L2 in a gap, before which commands, of as many as a step has."""
+        if gap != OUTSIDE:
+            piece, i = self.pieces[gap[0]], gap[1]
+            yield piece.uses[i] + 1, piece.uses[i + 1], aligned(self.bytes(piece))
+            return
+        for piece in self.pieces:
+            first, last = (piece.uses[0], piece.uses[-1]) if piece.uses else (commands, commands)
+            yield 0, first, aligned(self.bytes(piece))
+            yield min(last + 1, commands), commands, aligned(self.bytes(piece))
+
+    def windows(self, away: Collection[Gap]) -> list[Window]:
+        """Where it is in L2, if it leaves in the gaps ``away``."""
+        found = []
+        for n, piece in enumerate(self.pieces):
+            cuts = sorted(i + 1 for at, i in away if at == n)
+            runs = [piece.uses[a:b] for a, b in pairwise([0, *cuts, len(piece.uses)]) if a < b]
+            for k, run in enumerate(runs):
+                needed = self.kept or k < len(runs) - 1
+                written = not piece.writes.isdisjoint(run)
+                found.append(Window(piece, run[0], run[-1], self.kept or k > 0, needed and written))
+        return found
+
+    def move_cycles(self, piece: Piece, costs: Costs) -> int:
+        return self.rows * costs.move(piece.end - piece.begin)
+
+    def cycles(self, away: Collection[Gap], costs: Costs) -> int:
+        """Of the moves, if it leaves in the gaps ``away``."""
+        if not away:
+            return 0
+        return sum((w.load + w.store) * self.move_cycles(w.piece, costs) for w in self.windows(away))
+
+    def more_cycles(self, away: Collection[Gap], gap: Gap, costs: Costs) -> int:
+        """That moves take if it leaves in ``gap`` too, within its uses: the window there becomes two."""
+        piece, i = self.pieces[gap[0]], gap[1]
+        cuts = [-1, *sorted(c for at, c in away if at == gap[0]), len(piece.uses) - 1]
+        n = bisect(cuts, i)
+        left, right = piece.is_written(cuts[n - 1] + 1, i + 1), piece.is_written(i + 1, cuts[n] + 1)
+        needed = self.kept or n < len(cuts) - 1
+        stores = left + (right and needed) - ((left or right) and needed)
+        return (1 + stores) * self.move_cycles(piece, costs)
+
+
+def at_home(name: str) -> str:
+    """The tensor that a buffer with this name holds, or has a window on."""
+    return name.partition(WINDOW)[0]
+
+
+def movable(schedule: Schedule, keep: Collection[str], fixed: Collection[str]) -> dict[str, Tensor]:
+    """What may leave L2: not the ``fixed`` tensors, and nothing that is never written whole."""
+    uses: dict[str, list[tuple[int, Region, bool]]] = {n: [] for n, b in schedule.buffers.items() if b.level == "l2"}
+    for index, command in enumerate(schedule.commands):
+        if isinstance(command.op, Copy):
+            for touch in touches(command.op, schedule.buffers):
+                if touch.buffer in uses:
+                    uses[touch.buffer].append((index, touch.region, touch.write))
+    return {
+        name: _tensor(schedule.buffers[name], at, name in keep)
+        for name, at in uses.items()
+        if name not in fixed and (name in keep or _is_complete(schedule.buffers[name].bytes, at))
+    }
+
+
+def _is_complete(size_bytes: int, uses: Sequence[tuple[int, Region, bool]]) -> bool:
+    """Whether every byte is written."""
+    written = np.zeros(size_bytes, bool)
+    for _, region, write in uses:
+        for row in range(region.rows) if write else ():
+            begin = region.offset + row * region.stride
+            written[begin : begin + region.row_bytes] = True
+    return bool(uses) and bool(written.all())
+
+
+def _tensor(buffer: Buffer, uses: Sequence[tuple[int, Region, bool]], kept: bool) -> Tensor:
+    """Cut where no command moves bytes from both sides."""
+    shapes = {(r.rows, r.stride) for _, r, _ in uses if not r.dense}
+    rows, row_bytes = 1, buffer.bytes
+    if len(shapes) == 1 and all(not r.dense for _, r, _ in uses):
+        ((n, stride),) = shapes
+        if n * stride == buffer.bytes and all(r.offset + r.row_bytes <= stride for _, r, _ in uses):
+            rows, row_bytes = n, stride
+    ranges = [(r.offset, r.offset + r.row_bytes if rows > 1 else r.end, index, write) for index, r, write in uses]
+    cuts, reach = [0], 0
+    for begin, end, *_ in sorted(ranges) if kept else ():
+        far = min(begin - cuts[-1], row_bytes - begin) >= PIECE_BYTES // rows
+        if begin >= reach and far and begin % ALIGN_BYTES == 0:
+            cuts.append(begin)
+        reach = max(reach, end)
+    pieces = []
+    for low, high in pairwise([*cuts, row_bytes]):
+        mine = [(index, write) for begin, _, index, write in ranges if low <= begin < high]
+        at = tuple(dict.fromkeys(index for index, _ in mine))
+        pieces.append(Piece(low, high, at, frozenset(index for index, write in mine if write)))
+    return Tensor(buffer, tuple(pieces), kept, rows, row_bytes)
+
+
+def choose(tensors: Mapping[str, Tensor], live: np.ndarray, limit: int, costs: Costs) -> tuple[Away, np.ndarray]:
+    """The gaps in which tensors leave L2, and the bytes that are live then.
+
+    ``live``: bytes of L2 at each command if all stay. More than ``limit`` remain only where nothing helps.
+    """
+    live = live.copy()
+    away: dict[str, frozenset[Gap]] = {}
+    while (live > limit).any():
+        best = min(_options(tensors, away, np.maximum(live - limit, 0), costs), default=None)
+        if best is None:
+            break
+        _, name, more = best
+        away[name] = away.get(name, frozenset()) | frozenset(more)
+        _change(live, tensors[name], more, -1)
+    _take_back(tensors, away, live, limit, costs)
+    return away, live
+
+
+def _options(
+    tensors: Mapping[str, Tensor], away: Away, over: np.ndarray, costs: Costs
+) -> Iterator[tuple[float, str, tuple[Gap, ...]]]:
+    """(cycles per byte and command of relief, tensor, gaps) of every step that helps: a gap, for what outlives the step
+    after or together with the one outside its uses."""
+    until = np.concatenate(([0], np.cumsum(over)))
+    for name, tensor in tensors.items():
+        gone = away.get(name, frozenset())
+
+        def relief(gap: Gap, tensor: Tensor = tensor) -> int:
+            spans = [(a, b, n) for a, b, n in tensor.spans(gap, len(over)) if until[b] > until[a]]
+            return sum(int(np.minimum(over[a:b], n).sum()) for a, b, n in spans)
+
+        first: tuple[Gap, ...] = ()
+        outside = price = 0
+        if tensor.kept and not gone:
+            first, outside, price = (OUTSIDE,), relief(OUTSIDE), tensor.cycles({OUTSIDE}, costs)
+            if outside:
+                yield price / outside, name, first
+        for gap in tensor.gaps():
+            if gap not in gone and (relieved := relief(gap)):
+                yield (price + tensor.more_cycles(gone, gap, costs)) / (outside + relieved), name, (*first, gap)
+
+
+def _change(live: np.ndarray, tensor: Tensor, gaps: Iterable[Gap], sign: int) -> None:
+    for begin, end, size in chain.from_iterable(tensor.spans(gap, len(live)) for gap in gaps):
+        live[begin:end] += sign * size
+
+
+def _take_back(
+    tensors: Mapping[str, Tensor], away: dict[str, frozenset[Gap]], live: np.ndarray, limit: int, costs: Costs
+) -> None:
+    """Drops choices that later ones made needless, the dearest first."""
+    by_price = sorted(away, key=lambda name: (-tensors[name].cycles(away[name], costs), name))
+    for name in by_price:
+        tensor = tensors[name]
+        for gap in sorted(away[name], reverse=True):  # the one outside last
+            if gap == OUTSIDE and len(away[name]) > 1:
+                continue
+            _change(live, tensor, (gap,), 1)
+            if any((live[a:b] > limit).any() for a, b, _ in tensor.spans(gap, len(live))):
+                _change(live, tensor, (gap,), -1)
+            else:
+                away[name] -= {gap}
+        if not away[name]:
+            del away[name]
+
+
+def replay(schedule: Schedule, costs: Costs) -> tuple[list[int], int]:
+    """When each command starts, and the last one ends, if every queue is a resource that works in order."""
+    free = [0] * len(KINDS)
+    starts: list[int] = []
+    ends: list[int] = []
+    for command in schedule.commands:
+        kind = kind_of(command.op)
+        kinds = {j: kind_of(schedule.commands[j].op) for j in command.after}
+        start = max([free[kind], *(ends[j] + (HOP_CYCLES if kinds[j] != kind else 0) for j in command.after)])
+        starts.append(start)
+        ends.append(start + costs.command(command.op, kind in kinds.values()))
+        free[kind] = ends[-1]
+    return starts, max(ends, default=0)
+
+
+def with_moves(
+    schedule: Schedule,
+    tensors: Mapping[str, Tensor],
+    away: Away,
+    live: np.ndarray,
+    room: int,
+    starts: Sequence[int],
+    costs: Costs,
+) -> Schedule:
+    """``schedule`` with the tensors that leave L2 at home in L3, their windows in L2, and the moves between.
+
+    A load stands before its window as early as its time on the DMA asks for and ``live`` bytes leave ``room``.
+    """
+    windows = [(tensors[name], window) for name, gaps in away.items() for window in tensors[name].windows(gaps)]
+    begin = _beginnings(windows, live, room, starts, costs)
+    before: dict[int, list[Command]] = {}
+    behind: dict[int, list[Command]] = {}
+    holder: dict[tuple[str, int], tuple[str, Tensor, Piece]] = {}
+    buffers = dict(schedule.buffers)
+    for name in away:
+        buffers[name] = replace(buffers[name], level="l3")
+    for n, (tensor, window) in enumerate(windows):
+        home, piece = tensor.buffer.name, window.piece
+        held = f"{home}{WINDOW}{n}"
+        buffers[held] = Buffer(held, tensor.bytes(piece), "l2", held)
+        holder.update(((home, i), (held, tensor, piece)) for i in piece.uses if window.first <= i <= window.last)
+        for to_l2, wanted, at, use in (
+            (True, window.load, before.setdefault(begin[n], []), window.first),
+            (False, window.store, behind.setdefault(window.last, []), window.last),
+        ):
+            width = piece.end - piece.begin
+            for row in range(tensor.rows) if wanted else ():
+                l2, l3 = Ref(held, row * width), Ref(home, row * tensor.row_bytes + piece.begin)
+                at.append(Command(Move(l2, l3, width, to_l2), schedule.commands[use].node))
+    commands: list[Command] = []
+    for index, command in enumerate(schedule.commands):
+        op = command.op
+        if isinstance(op, Copy) and (op.l2.buffer, index) in holder:
+            held, tensor, piece = holder[op.l2.buffer, index]
+            stride = op.stride_bytes if tensor.rows == 1 else piece.end - piece.begin
+            op = replace(op, l2=Ref(held, op.l2.offset - piece.begin), stride_bytes=stride)
+        commands += [*before.get(index, ()), replace(command, op=op), *behind.get(index, ())]
+    return replace(schedule, buffers=buffers, commands=tuple(commands))
+
+
+def _beginnings(
+    windows: Sequence[tuple[Tensor, Window]], live: np.ndarray, room: int, starts: Sequence[int], costs: Costs
+) -> list[int]:
+    """The command before which each window is loaded."""
+    live = live.copy()
+    latest = np.maximum.accumulate(np.array(starts))
+    moves = [(w.first, 1, n) for n, (_, w) in enumerate(windows) if w.load]
+    moves += [(w.last, 0, n) for n, (_, w) in enumerate(windows) if w.store]
+    by = [0] * len(windows)  # when the DMA has to begin, if it is to be in time for all that follow
+    now = int(latest[-1])
+    for at, load, n in sorted(moves, reverse=True):
+        tensor, window = windows[n]
+        now = (min(now, starts[at]) if load else now) - tensor.move_cycles(window.piece, costs)
+        by[n] = now if load else by[n]
+    begin = [w.first for _, w in windows]
+    for at, load, n in sorted(moves):
+        if not load:
+            continue
+        tensor, window = windows[n]
+        size = aligned(tensor.bytes(window.piece))
+        low = min(at, int(np.searchsorted(latest, by[n])))
+        full = np.flatnonzero(live[low:at] + size > room)
+        begin[n] = low = low + int(full[-1]) + 1 if len(full) else low
+        live[low:at] += size
+    return begin
