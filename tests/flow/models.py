@@ -79,6 +79,13 @@ def smooth_mlp() -> tuple[nn.Module, Tensor]:
     return nn.Sequential(nn.Linear(64, 32), nn.GELU(), nn.Linear(32, 10)), torch.randn(4, 64)
 
 
+def deep_gelu() -> tuple[nn.Module, Tensor]:
+    """A batch whose activations are larger than L1, and than all weights."""
+    torch.manual_seed(7)
+    layers = [layer for _ in range(5) for layer in (nn.Linear(64, 64), nn.GELU())]
+    return nn.Sequential(*layers, nn.Linear(64, 10)), torch.randn(128, 64)
+
+
 def autoencoder() -> tuple[nn.Module, Tensor]:
     torch.manual_seed(5)
     return nn.Sequential(nn.Linear(16, 6), nn.ReLU(), nn.Linear(6, 16)), torch.randn(3, 16)
