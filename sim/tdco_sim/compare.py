@@ -24,13 +24,13 @@ OFFENDERS = 10
 
 @dataclass(frozen=True)
 class Row:
-    """``count`` commands, or something else of which there is one, and its cycles on both simulators. ``first_come``:
-    on soc with banks that serve who came first, as GVSoC's do, and not the engine before others, as the RTL's do."""
+    """``count`` commands, or something else of which there is one, and its cycles on both simulators. ``by_word``: on
+    soc with banks that serve the engine's words one by one, as GVSoC's do, and not a line at once, as the RTL's do."""
 
     name: str
     count: int
     soc: int
-    first_come: int
+    by_word: int
     gvsoc: int
 
     @property
@@ -41,8 +41,8 @@ class Row:
     def agrees(self, tolerance: float) -> bool:
         return abs(self.soc - self.gvsoc) <= tolerance * self.gvsoc
 
-    def agrees_first_come(self, tolerance: float) -> bool:
-        return abs(self.first_come - self.gvsoc) <= tolerance * self.gvsoc
+    def agrees_by_word(self, tolerance: float) -> bool:
+        return abs(self.by_word - self.gvsoc) <= tolerance * self.gvsoc
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class Comparison:
 
     @property
     def unexplained(self) -> list[Row]:
-        """Those that still are when soc's banks serve in GVSoC's order."""
-        return [row for row, tolerance in self._limits() if not row.agrees_first_come(tolerance)]
+        """Those that still are when soc's banks serve word by word."""
+        return [row for row, tolerance in self._limits() if not row.agrees_by_word(tolerance)]
 
     def _limits(self) -> list[tuple[Row, float]]:
         large = [row for row in self.kernels if max(row.soc, row.gvsoc) > KERNEL_SHARE * self.step.gvsoc]
@@ -88,14 +88,14 @@ def command_cycles(events: Sequence[TraceEvent], tables: Tables, cfg: HwConfig) 
 
 
 def compare(
-    soc: Mapping[str, Any], first_come: Mapping[str, Any], gvsoc: Mapping[str, Any], tables: Tables, cfg: HwConfig
+    soc: Mapping[str, Any], by_word: Mapping[str, Any], gvsoc: Mapping[str, Any], tables: Tables, cfg: HwConfig
 ) -> Comparison:
     """What three runs of one step had to say: their ``stats``, with ``events``.
 
     Raises:
         SimError: if they did not run the same firmware, or not the same commands.
     """
-    runs = {"soc": soc, "soc, first come": first_come, "gvsoc": gvsoc}
+    runs = {"soc": soc, "soc, by word": by_word, "gvsoc": gvsoc}
     commands = {(command.kind, command.index) for command in tables.commands}
     cycles = []
     for name, stats in runs.items():
@@ -139,9 +139,9 @@ def markdown(comparison: Comparison, title: str) -> list[str]:
         ("furthest apart", comparison.commands[:OFFENDERS]),
     ]
     for name, rows in parts:
-        lines += [f"| {name} | count | soc | soc, first come | GVSoC | soc / GVSoC |", "|---|---|---|---|---|---|"]
+        lines += [f"| {name} | count | soc | soc, by word | GVSoC | soc / GVSoC |", "|---|---|---|---|---|---|"]
         for r in rows:
-            lines.append(f"| {r.name} | {r.count} | {r.soc:,} | {r.first_come:,} | {r.gvsoc:,} | {r.ratio:.3f} |")
+            lines.append(f"| {r.name} | {r.count} | {r.soc:,} | {r.by_word:,} | {r.gvsoc:,} | {r.ratio:.3f} |")
         lines.append("")
     return lines
 

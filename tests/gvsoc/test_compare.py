@@ -70,7 +70,7 @@ def test_the_step_and_large_kernels_have_to_agree(cycles: int, relu: int, names:
 def test_rows_without_cycles_agree() -> None:
     row = compare.Row("engine", 1, 0, 0, 0)
     assert row.ratio == 1
-    assert row.agrees(0) and row.agrees_first_come(0)
+    assert row.agrees(0) and row.agrees_by_word(0)
 
 
 def test_small_kernels_may_differ() -> None:

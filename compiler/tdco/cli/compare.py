@@ -23,7 +23,7 @@ def _rows(rows: list[Row]) -> list[dict[str, Any]]:
 
 
 def _show(result: dict[str, Any]) -> None:
-    columns = ("name", "count", "soc", "first_come", "gvsoc", "ratio")
+    columns = ("name", "count", "soc", "by_word", "gvsoc", "ratio")
     title = f"{result['name']}: cycles on soc and on GVSoC {result['gvsoc_version']}, engine {result['engine']}"
     shown = (("step", [result["step"]]), ("busy", result["resources"]), ("kernels", result["kernels"]),
              ("engine jobs by shape", result["jobs"]), ("copies", result["copies"]),
@@ -34,7 +34,9 @@ def _show(result: dict[str, Any]) -> None:
     unexplained = [row["name"] for row in result["unexplained"]]
     for row in result["disagreements"]:
         rest = "not explained by" if row["name"] in unexplained else "gone with"
-        console.print(f"{row['name']}: soc / GVSoC is {row['ratio']}, {rest} banks that serve who came first")
+        console.print(
+            f"{row['name']}: soc / GVSoC is {row['ratio']}, {rest} banks that serve the engine's words one by one"
+        )
 
 
 @click.command()
@@ -49,20 +51,20 @@ def _show(result: dict[str, Any]) -> None:
 def compare(out: Path, engine: str, source: str, seed: int, update: Path | None) -> dict[str, Any]:
     """Runs one step of OUT on soc and on GVSoC: cycles by kernel and engine job.
 
-    first_come: soc with banks of L1 that serve who came first, as GVSoC's do; the RTL's serve the engine first.
+    by_word: soc with banks of L1 that serve the engine's words one by one, as GVSoC's do; the RTL's serve them at once.
 
     ``ok``: all have the host's bits; the step's cycles agree within 5 %; those of every kernel above 1 % of the step
-    within 10 %, at least with first_come.
+    within 10 %.
     """
     installed = gvsoc.find()
     document = load_program(out)
     cfg, inputs = hw_of(document), step_inputs(document, source, 1, 0.0, seed)
     ours = run_soc_steps(out, engine, inputs, with_profile=True)[0].stats
-    ordered = run_soc_steps(out, "model", inputs, with_profile=True, first_come=True)[0].stats
+    ordered = run_soc_steps(out, "model", inputs, with_profile=True, by_word=True)[0].stats
     theirs = run_gvsoc_steps(out, engine, installed, inputs, with_profile=True)[0].stats
     made = measure.compare(ours, ordered, theirs, read_tables(read_elf(program_elf(out, cfg)), out / "program.c"), cfg)
     name = f"{document['name']} {document['strategy']}"
-    runs = {"soc": ours, "first_come": ordered, "gvsoc": theirs}
+    runs = {"soc": ours, "by_word": ordered, "gvsoc": theirs}
     mismatches = {platform: stats["mismatches"] for platform, stats in runs.items()}
     if update:
         facts = f"{name}, {cfg.name} (hash {cfg.hash:08x}), engine {engine}, GVSoC {installed.version}; "
@@ -71,10 +73,7 @@ def compare(out: Path, engine: str, source: str, seed: int, update: Path | None)
         measure.write_markdown(update, name, measure.markdown(made, facts))
     rows = {part: _rows(getattr(made, part)) for part in ("resources", "kernels", "jobs", "copies", "commands")}
     return {
-        "ok": not any(mismatches.values())
-        and ours["words_compared"] > 0
-        and made.step.agrees(measure.TOTAL_TOLERANCE)
-        and not made.unexplained,
+        "ok": not any(mismatches.values()) and ours["words_compared"] > 0 and not made.disagreements,
         "name": name,
         "config": cfg.name,
         "engine": engine,

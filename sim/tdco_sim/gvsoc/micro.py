@@ -27,11 +27,11 @@ Cycles = dict[str, int]
 
 @dataclass(frozen=True)
 class Comparison:
-    """A microbenchmark on both simulators, in cycles; ``first_come``: on soc with banks that serve who came first."""
+    """A microbenchmark on both simulators, in cycles; ``by_word``: on soc with L1 word by word."""
 
     name: str
     soc: int
-    first_come: int
+    by_word: int
     gvsoc: int
 
     @property
@@ -43,8 +43,8 @@ class Comparison:
         return abs(self.ratio - 1) <= TOLERANCE
 
     @property
-    def agrees_first_come(self) -> bool:
-        return abs(self.first_come / self.gvsoc - 1) <= TOLERANCE
+    def agrees_by_word(self) -> bool:
+        return abs(self.by_word / self.gvsoc - 1) <= TOLERANCE
 
 
 @cache
@@ -70,15 +70,15 @@ def _results(elf: Elf, read: Callable[[int, int], bytes]) -> Cycles:
     return {text(name): cycles for name, cycles in entries if name}
 
 
-def on_soc(cfg: HwConfig, verilog: str | None = None, first_come: bool = False) -> tuple[Cycles, str]:
-    """Cycles and output on the cluster simulator. Entry "exit" is the whole program. With ``first_come``, L1's banks
-    serve who came first, as GVSoC's do.
+def on_soc(cfg: HwConfig, verilog: str | None = None, by_word: bool = False) -> tuple[Cycles, str]:
+    """Cycles and output on the cluster simulator. Entry "exit" is the whole program. With ``by_word``, L1's banks
+    serve the engine's words one by one, as GVSoC's do.
 
     Raises:
         SimError: if the program does not end as it should.
     """
     elf = build(cfg)
-    with Soc(cfg, elf, verilog, engine="model", first_come=first_come) as sim:
+    with Soc(cfg, elf, verilog, engine="model", by_word=by_word) as sim:
         sim.start()
         stop = sim.run(LIMIT_CYCLES)
         if stop.exit_code != EXIT_CODE:
@@ -99,7 +99,7 @@ def on_gvsoc(gvsoc: Gvsoc, cfg: HwConfig, verilog: str | None = None) -> tuple[C
     return {**_results(elf, run.read), "exit: the whole program": run.cycles}, run.output
 
 
-def compare(soc: Cycles, first_come: Cycles, gvsoc: Cycles) -> list[Comparison]:
+def compare(soc: Cycles, by_word: Cycles, gvsoc: Cycles) -> list[Comparison]:
     """What ran on all, in the program's order.
 
     Raises:
@@ -107,7 +107,7 @@ def compare(soc: Cycles, first_come: Cycles, gvsoc: Cycles) -> list[Comparison]:
     """
     if list(soc) != list(gvsoc):
         raise SimError(f"differ: {sorted(set(soc) ^ set(gvsoc))}", "microbenchmarks")
-    return [Comparison(name, soc[name], first_come[name], gvsoc[name]) for name in soc]
+    return [Comparison(name, soc[name], by_word[name], gvsoc[name]) for name in soc]
 
 
 def write_table(page: Path, rows: list[Comparison]) -> None:
@@ -123,7 +123,6 @@ def write_table(page: Path, rows: list[Comparison]) -> None:
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         why[cells[0]] = cells[-1]
     new = [
-        f"| {r.name} | {r.soc:,} | {r.first_come:,} | {r.gvsoc:,} | {r.ratio:.3f} | {why.get(r.name, '')} |"
-        for r in rows
+        f"| {r.name} | {r.soc:,} | {r.by_word:,} | {r.gvsoc:,} | {r.ratio:.3f} | {why.get(r.name, '')} |" for r in rows
     ]
     page.write_text("\n".join([*lines[:begin], *new, *lines[end:]]) + "\n")

@@ -1,4 +1,5 @@
-// Banks that serve who came first, the engine's words one by one, as GVSoC's do: to find out what the order is worth.
+// Banks that serve who came first, as L1's do, but the engine's words one by one and last of those that come at once, as
+// GVSoC's do: to find out what that is worth.
 #include <deque>
 
 #include "banks_cpp.hpp"
@@ -6,7 +7,7 @@
 namespace soc {
 namespace {
 
-struct BanksFirstCome final : BanksCpp {
+struct BanksByWord final : BanksCpp {
     std::deque<uint32_t> waiting[TDCO_L1_BANKS]; // ports, and PORTS + i for the engine's word i
     bool queued[PORTS] = {}, engine_queued = false;
     uint32_t engine_left = 0; // words
@@ -57,6 +58,6 @@ struct BanksFirstCome final : BanksCpp {
 
 } // namespace
 
-std::unique_ptr<Banks> make_banks(Memory &memory) { return std::make_unique<BanksFirstCome>(memory); }
+std::unique_ptr<Banks> make_banks(Memory &memory) { return std::make_unique<BanksByWord>(memory); }
 
 } // namespace soc
