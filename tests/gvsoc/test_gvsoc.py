@@ -58,7 +58,7 @@ def test_every_microbenchmark_agrees_or_has_a_cause_that_the_page_explains(measu
 
 
 def test_the_lines_of_the_engine_are_all_that_differs(measured: list[micro.Comparison]) -> None:
-    """With the engine's words served one by one, soc agrees with GVSoC in every row; that is cause (a), and the only one."""
+    """With the engine's words served one by one, soc agrees with GVSoC in every row; no other cause than (a)."""
     assert [f"{r.name}: {r.by_word} / {r.gvsoc}" for r in measured if not r.agrees_by_word] == []
     assert {why for row in measured if not row.agrees for why in [causes()[row.name]]} <= {"(a)"}
 
