@@ -10,7 +10,7 @@ import numpy as np
 from .errors import TdcoError
 from .ir import Builder, Graph, Node, TensorType, prune, verify
 from .ops import get_op
-from .optimizer import MASTER, Update, apply, begin, parse
+from .optimizer import MASTER, SCALE, Update, apply, begin, finish, parse
 
 LEARNING_RATE = 0.01
 LOSS_SCALE = 512.0
@@ -39,6 +39,7 @@ def training_graph(
     loss_scale: float = LOSS_SCALE,
     optimizer: str = "sgd",
     accumulate: int = 1,
+    scale_every: int | None = None,
 ) -> Graph:
     """One step of training on ``forward``, whose only output is what ``loss`` (one of ``LOSSES``) judges.
 
@@ -46,7 +47,7 @@ def training_graph(
     optimizer changes, beside slots of its own). Inputs gain ``label`` [B] or ``target``, outputs are ``loss`` [1] and
     the model's. Nothing is emitted for branches without a trained tensor. Each update stands right behind the tensor's
     gradient and the last reader of its old value. ``optimizer`` as ``optimizer.parse`` takes
-    it; ``accumulate``: an update every so many steps, with their mean gradient.
+    it; ``accumulate``: an update every so many steps, with their mean gradient; ``scale_every`` as ``Update`` has it.
 
     Raises:
         TdcoError: an unknown loss or parameter, an operator on the way without gradient, or a trained tensor that
@@ -58,12 +59,16 @@ def training_graph(
     b = Builder(with_state(forward, trainable))
     (y,) = b.outputs
     value = _add_loss(b, loss, y)
-    grads = _backpropagate(b, value, trainable, loss_scale)
+    if scale_every is None:
+        seed = b.constant(f"{value}.grad", np.full(b.type(value).shape, loss_scale, np.float32), "f32")
+    else:
+        seed = b.add_state(SCALE, np.full(1, loss_scale, np.float32), "f32")
+    grads = _backpropagate(b, value, trainable, seed)
     b.outputs = [value, y]
     for name in trainable:
         if name not in grads:
             raise TdcoError("the loss does not depend on it", f"parameter {name}", "leave it out of the strategy")
-    update = Update(parse(optimizer), lr, loss_scale, accumulate)
+    update = Update(parse(optimizer), lr, loss_scale, accumulate, scale_every)
     add_updates(b, {name: grads[name] for name in trainable}, update)
     return verify(prune(b.graph()))
 
@@ -75,11 +80,13 @@ def add_updates(b: Builder, grads: Mapping[str, str], update: Update) -> None:
     count = begin(b, update)
     prologue = b.nodes
     behind: dict[int, list[Node]] = {}
+    flags = []
     for name, grad in grads.items():
         b.nodes = []
-        apply(b, update, name, grad, count)
+        flags.append(apply(b, update, name, grad, count))
         behind.setdefault(max(last_use[name], last_use[grad]), []).extend(b.nodes)
     b.nodes = [*prologue, *(n for index, node in enumerate(step) for n in (node, *behind.get(index, ())))]
+    finish(b, update, flags, count)
 
 
 def _add_loss(b: Builder, loss: str, y: str) -> str:
@@ -114,14 +121,13 @@ def with_state(forward: Graph, trainable: Sequence[str]) -> Graph:
     return b.graph()
 
 
-def _backpropagate(b: Builder, loss: str, trainable: Sequence[str], loss_scale: float) -> dict[str, str]:
-    """Emits the gradient nodes; returns every trained tensor's gradient, multiplied by ``loss_scale``."""
+def _backpropagate(b: Builder, loss: str, trainable: Sequence[str], seed: str) -> dict[str, str]:
+    """Emits the gradient nodes; returns every trained tensor's gradient, multiplied by the loss's, ``seed``."""
     forward = tuple(b.nodes)
     depends = set(trainable)
     for node in forward:
         if depends.intersection(node.inputs):
             depends.update(node.outputs)
-    seed = b.constant(f"{loss}.grad", np.full(b.type(loss).shape, loss_scale, np.float32), "f32")
     grads: dict[str, str] = {loss: seed}
     for node in reversed(forward):
         dys = [grads.get(o) for o in node.outputs]

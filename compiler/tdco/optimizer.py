@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import frexp
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,16 @@ import numpy as np
 from .errors import TdcoError
 from .ir import Builder
 from .ops.adamw import RATES
+from .ops.loss_scale import LARGEST, LEAST, MAX_FLAGS
 
 MASTER, VELOCITY, MOMENTS, SUM = ".master", ".velocity", ".moments", ".sum"
 ADAMW_RATES, COUNT = "adamw.rates", "accumulate.count"
+SCALE, SCALE_COUNTS = "loss_scale", "loss_scale.counts"
+"""State of a loss scale that may change: the scale, and its counts of good and of skipped steps."""
 FORMS = "sgd, momentum=0.9 or adamw (with weight decay: adamw=0.01)"
 LEARNING_RATE = {"sgd": 0.01, "momentum": 0.01, "adamw": 0.001}
+DYNAMIC_SCALE, GOOD_STEPS = 65536.0, 200
+"""Of a dynamic loss scale: where it begins, and after how many good steps it doubles."""
 BETA1, BETA2, EPSILON, DECAY = 0.9, 0.999, 1e-8, 0.01
 """AdamW's, as in torch."""
 
@@ -51,14 +57,37 @@ def parse(text: str) -> Optimizer:
     return Optimizer(kind, factor)
 
 
+def parse_scale(text: str) -> tuple[float, int]:
+    """(first loss scale, good steps that double it, 0 for never) of ``512``, ``dynamic`` or ``dynamic=512``.
+
+    Raises:
+        TdcoError: it is none of these.
+    """
+    kind, _, number = text.partition("=")
+    dynamic = kind == "dynamic"
+    try:
+        scale = float(number) if number else DYNAMIC_SCALE if dynamic else float(text)
+    except ValueError:
+        scale = 0.0
+    if not LEAST <= scale <= LARGEST or frexp(scale)[0] != 0.5:
+        hint = f"a power of two from {LEAST:g} to {LARGEST:.0f}, dynamic, or dynamic=FIRST"
+        raise TdcoError(f"loss scale {text!r} is not supported", hint=hint)
+    return scale, GOOD_STEPS if dynamic else 0
+
+
 @dataclass(frozen=True)
 class Update:
-    """How every trained tensor is updated: once in ``accumulate`` steps, with the mean of their gradients."""
+    """How every trained tensor is updated: once in ``accumulate`` steps, with the mean of their gradients.
+
+    ``scale_every`` None: the loss scale is a constant of the program; else it is the state ``SCALE``, doubled after so
+    many good steps and halved by a skipped one, or for 0 left alone.
+    """
 
     optimizer: Optimizer
     lr: float
     loss_scale: float
     accumulate: int = 1
+    scale_every: int | None = None
 
 
 def begin(b: Builder, update: Update) -> str:
@@ -76,17 +105,34 @@ def begin(b: Builder, update: Update) -> str:
     return count
 
 
-def apply(b: Builder, update: Update, name: str, grad: str, count: str) -> None:
-    """Emits the update of tensor ``name``, skipped for it alone if its gradient is not finite."""
+def apply(b: Builder, update: Update, name: str, grad: str, count: str) -> str:
+    """Emits the update of tensor ``name``, skipped for it alone if its gradient is not finite; returns that flag."""
     if count:
         total = _slot(b, name, SUM)
         grad = b.add1("Add", [total, grad], name=f"{name}.grads", source=name)
         b.updates[total] = b.add1("Accumulate", [grad, count], name=f"{total}.new", source=name)
-    ok = b.add1("Finite", [grad], name=f"{name}.ok", source=name)
+    constant = update.scale_every is None
+    ok = due = b.add1("Finite", [grad] if constant else [grad, SCALE], name=f"{name}.ok", source=name)
     if count:
-        ok = b.add1("Due", [ok, count], name=f"{name}.due", source=name)
-    attrs = {"lr": update.lr, "loss_scale": update.loss_scale * update.accumulate}
-    EMIT[update.optimizer.kind](b, update.optimizer, name, grad, ok, attrs)
+        due = b.add1("Due", [ok, count], name=f"{name}.due", source=name)
+    attrs = {"lr": update.lr, "loss_scale": (update.loss_scale if constant else 1.0) * update.accumulate}
+    EMIT[update.optimizer.kind](b, update.optimizer, name, grad, due, attrs)
+    return ok
+
+
+def finish(b: Builder, update: Update, flags: Sequence[str], count: str) -> None:
+    """Emits what comes once per step, behind every update, whose ``flags`` say what was finite: the next loss scale."""
+    if update.scale_every is None:
+        return
+    level = 0
+    while len(flags) > 1 or not level:
+        groups = [flags[at : at + MAX_FLAGS] for at in range(0, len(flags), MAX_FLAGS)]
+        flags = [b.add1("All", list(group), name=f"{SCALE}.ok{level}.{n}") for n, group in enumerate(groups)]
+        level += 1
+    counts = b.add_state(SCALE_COUNTS, np.zeros(2, np.int32), "i32")
+    inputs = [SCALE, counts, flags[0], *([count] if count else [])]
+    new = b.add("LossScale", inputs, {"every": update.scale_every}, [f"{SCALE}.new", f"{SCALE_COUNTS}.new"], SCALE)
+    b.updates.update(zip((SCALE, counts), new, strict=True))
 
 
 def _slot(b: Builder, name: str, suffix: str, copies: int = 0) -> str:

@@ -87,6 +87,7 @@ def compile_model(
     loss: str | None = None,
     optimizer: str = "sgd",
     accumulate: int = 1,
+    loss_scale: str | None = None,
     engine: bool = True,
     l2_bytes: int | None = None,
 ) -> dict[str, Any]:
@@ -95,8 +96,9 @@ def compile_model(
     A training graph brings its own strategy, so ``strategy`` is None for it and the options of training do not apply.
     OUT also holds the graph after every pass (``dump/NN_pass.txt``) and the model itself, as the reference that
     runs are compared with. ``batch`` overrides the example input's, ``lr`` the optimizer's learning rate, ``loss``
-    the model's; an update comes every ``accumulate`` steps. ``predict`` gives a job's engine cycles, by default the
-    closed formula. Without ``engine`` the cores compute every GEMM, tiled as for the engine and with the same bits.
+    the model's; an update comes every ``accumulate`` steps; ``loss_scale`` as ``optimizer.parse_scale`` takes it, by
+    default a constant. ``predict`` gives a job's engine cycles, by default the closed formula. Without ``engine`` the
+    cores compute every GEMM, tiled as for the engine and with the same bits.
     ``l2_bytes``: a budget instead of the configuration's L2, of which the firmware gets no more than it takes; what
     does not fit is computed a second time where that helps, or goes to L3.
 
@@ -113,7 +115,7 @@ def compile_model(
         raise TdcoError("has no strategy", model.name, "say what to train, for example --strategy lp")
     else:
         forward = _run_passes(forward_graph(model, batch), "import", FORWARD_PASSES, dumps)
-        training = resolve(strategy, forward, lr, loss or model.loss, optimizer, accumulate)
+        training = resolve(strategy, forward, lr, loss or model.loss, optimizer, accumulate, loss_scale)
         model_parameters = parameters(forward)
         forward = prepare(forward, training)
         step = build_step(forward, training)
@@ -162,6 +164,7 @@ def build_step(forward: Graph, training: Training) -> Graph:
         training.loss_scale,
         training.optimizer,
         training.accumulate,
+        training.scale_every,
     )
 
 

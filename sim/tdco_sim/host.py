@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,11 +58,13 @@ def run(
     state: Mapping[str, np.ndarray] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     sanitize: bool = False,
+    record: Sequence[str] = (),
 ) -> RunResult:
     """Runs the program in ``out_dir`` once per entry of ``inputs`` [steps, ...], once if it has none.
 
     ``engine`` and ``check`` are shared libraries that export engine.h; with ``check``, L1 is compared after every job.
-    ``state`` replaces initial state by name. ``on_progress`` is called with (done, total) in commands.
+    ``state`` replaces initial state by name; ``record`` names state to add to the outputs, as each step left it.
+    ``on_progress`` is called with (done, total) in commands.
 
     Raises:
         SimError: if an input does not fit the program, or the run fails; what failed is in it.
@@ -85,13 +87,14 @@ def run(
         command = [str(program), "--engine", str(engine), "--steps", str(steps), "--progress"]
         command += ["--check", str(check)] if check else []
         command += [text for name, path in files.items() for text in (f"--{name}", str(path))]
-        for option, specs in (("--in", document["inputs"]), ("--out", document["outputs"])):
+        recorded = [*document["outputs"], *(spec for spec in document["state"] if spec["name"] in record)]
+        for option, specs in (("--in", document["inputs"]), ("--out", recorded)):
             command += [text for spec in specs for text in (option, f"{spec['addr']}:{spec['bytes']}")]
         _execute(command, str(out_dir), on_progress)
         outputs = np.frombuffer(files["outputs"].read_bytes(), np.uint8).reshape(steps, -1)
         stats = json.loads(files["stats"].read_text())
         final_state = read_state(out_dir, {level: files[f"{level}-out"].read_bytes() for level in images})
-    return RunResult(split_outputs(document["outputs"], outputs), final_state, stats)
+    return RunResult(split_outputs(recorded, outputs), final_state, stats)
 
 
 def _execute(command: list[str], where: str, on_progress: Callable[[int, int], None] | None) -> None:

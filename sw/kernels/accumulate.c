@@ -15,7 +15,7 @@ void tdco_due_i32(const tdco_args *args, uint32_t core, uint32_t cores)
 {
     (void)cores;
     if (core == 0)
-        *(int32_t *)args->p[2] = *(const int32_t *)args->p[0] && *(const int32_t *)args->p[1] == 0;
+        *(int32_t *)args->p[2] = *(const int32_t *)args->p[1] ? 0 : *(const int32_t *)args->p[0];
 }
 
 /* p: sum f32[n], count i32[1], kept f32[n]: the sum, or 0 where count is.  i: n. */

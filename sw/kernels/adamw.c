@@ -15,10 +15,11 @@ static inline float root(float x) { return x >= 0x1p-126f ? x * tdco_rsqrt(x) : 
     {                                                                                                                  \
         const uint32_t n = args->i[0];                                                                                 \
         const tdco_range share = tdco_share(n, core, cores);                                                           \
-        const float unscale = args->f[0], beta1 = args->f[1], beta2 = args->f[2], epsilon = args->f[3];                \
+        const int32_t ok = *(const int32_t *)args->p[3];                                                               \
+        const float unscale = args->f[0] * tdco_unscale(ok);                                                           \
+        const float beta1 = args->f[1], beta2 = args->f[2], epsilon = args->f[3];                                      \
         const float *master = args->p[0], *moments = args->p[1], *rates = args->p[4];                                  \
         const type *grad = args->p[2];                                                                                 \
-        const int32_t ok = *(const int32_t *)args->p[3];                                                               \
         float *new_master = args->p[5], *new_moments = args->p[6];                                                     \
         uint16_t *shadow = args->p[7];                                                                                 \
         for (uint32_t at = share.begin; at < share.end; at++) {                                                        \

@@ -22,6 +22,9 @@ static inline float tdco_float(uint32_t bits)
     return x;
 }
 
+/* What undoes the loss scale that a flag of an update stands for: 1 for none, 1 + e for 2^e. */
+static inline float tdco_unscale(int32_t ok) { return tdco_float((uint32_t)(128 - ok) << 23); }
+
 static inline float tdco_abs(float x)
 {
     return tdco_float(tdco_bits(x) & 0x7FFFFFFF);

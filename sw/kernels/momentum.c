@@ -11,10 +11,10 @@ static inline float load_f32(const float *x) { return *x; }
     void tdco_momentum_##format(const tdco_args *args, uint32_t core, uint32_t cores)                                  \
     {                                                                                                                  \
         const tdco_range share = tdco_share(args->i[0], core, cores);                                                  \
-        const float unscale = args->f[0], momentum = args->f[1], rate = args->f[2];                                    \
+        const int32_t ok = *(const int32_t *)args->p[3];                                                               \
+        const float unscale = args->f[0] * tdco_unscale(ok), momentum = args->f[1], rate = args->f[2];                 \
         const float *master = args->p[0], *velocity = args->p[1];                                                      \
         const type *grad = args->p[2];                                                                                 \
-        const int32_t ok = *(const int32_t *)args->p[3];                                                               \
         float *new_master = args->p[4], *new_velocity = args->p[5];                                                    \
         uint16_t *shadow = args->p[6];                                                                                 \
         for (uint32_t at = share.begin; at < share.end; at++) {                                                        \

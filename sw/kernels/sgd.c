@@ -33,11 +33,12 @@ static void keep(const tdco_args *args, uint32_t core, uint32_t cores)
     void tdco_sgd_##format(const tdco_args *args, uint32_t core, uint32_t cores)                                       \
     {                                                                                                                  \
         const uint32_t elements = args->i[0], whole = tdco_in_blocks(elements, TDCO_BLOCK, args->p[1], args->p[1]);    \
-        const float *master = args->p[0], rate = args->f[0];                                                           \
+        const int32_t ok = *(const int32_t *)args->p[2];                                                               \
+        const float *master = args->p[0], rate = args->f[0] * tdco_unscale(ok);                                        \
         const type *grad = args->p[1], *const end = grad + whole;                                                      \
         float *new_master = args->p[3];                                                                                \
         uint16_t *shadow = args->p[4];                                                                                 \
-        if (!*(const int32_t *)args->p[2]) {                                                                           \
+        if (!ok) {                                                                                                     \
             keep(args, core, cores);                                                                                   \
             return;                                                                                                    \
         }                                                                                                              \

@@ -15,6 +15,7 @@ from tdco import zoo
 from tdco.cli.run import load_program
 from tdco.cli.train import EVALUATION, Options, evaluator, train_program
 from tdco.errors import TdcoError
+from tdco.optimizer import parse_scale
 from tdco.pipeline import compile_model
 from tdco.training import journal as records
 from tdco.training.evaluation import compile_evaluation
@@ -142,9 +143,59 @@ def test_what_cannot_be_trained_is_said(program: Path, tmp_path: Path) -> None:
         train_program(out, OPTIONS)
 
 
+@pytest.fixture(scope="module")
+def scaled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two steps make an update; the loss scale begins where gradients of fp16 overflow."""
+    out = tmp_path_factory.mktemp("scaled") / "program"
+    model = zoo.load(f"{HERE}:{small_cnn.__name__}")
+    compile_model(model, FINE_TUNING, CFG, out, lr=0.1, accumulate=2, loss_scale=f"dynamic={2**24}")
+    return out
+
+
+def test_dynamic_loss_scale(scaled: Path, tmp_path: Path) -> None:
+    """It halves until nothing overflows, skipping the updates on the way, and doubles after 200 good ones."""
+    out = copy(scaled, tmp_path / "out")
+    result = train_program(out, Options("digits", steps=500, interval=500, test=0))
+    rows = [line.split(",") for line in (out / records.LOG).read_text().splitlines()[1:]]
+    scale = np.array([float(row[3]) for row in rows])
+    skipped = np.array([int(row[4]) for row in rows])
+    assert 0 < result["skipped"] == skipped.sum() < 20
+    assert not skipped[::2].any()  # half of the steps have no update
+    expected, good, want = 2.0**24, 0, []
+    for step, skip in enumerate(skipped):
+        want.append(expected)
+        if step % 2:
+            good = 0 if skip else good + 1
+            expected = expected / 2 if skip else expected
+            if good == 200:
+                good, expected = 0, expected * 2
+    assert scale.tolist() == want
+    assert scale[300] < scale.max() and result["loss_last"] < result["loss_first"]
+
+
+def test_the_loss_scale_is_no_matter_of_bits(scaled: Path, tmp_path: Path) -> None:
+    """A power of two that neither overflows nor underflows: as state, begun elsewhere, or as a constant 512."""
+    options = Options("digits", steps=20, interval=20, test=0, loss_scale=512.0)
+    trained = [records.TRAINED, records.LOG]
+    train_program(scaled, options, folder=tmp_path / "state")
+    constant = tmp_path / "constant"
+    compile_model(zoo.load(f"{HERE}:{small_cnn.__name__}"), FINE_TUNING, CFG, constant, lr=0.1, accumulate=2)
+    train_program(constant, Options("digits", steps=20, interval=20, test=0))
+    assert (tmp_path / "state" / trained[0]).read_bytes() == (constant / trained[0]).read_bytes()
+    with pytest.raises(TdcoError, match="constant loss scale"):
+        train_program(constant, options, restart=True)
+
+
+@pytest.mark.parametrize("text", ["0", "3", "-512", "static", "dynamic=0.5", "1e9", "nan", "dynamic=x"])
+def test_a_loss_scale_is_a_power_of_two(text: str) -> None:
+    with pytest.raises(TdcoError, match="power of two"):
+        parse_scale(text)
+
+
 @pytest.mark.slow
-def test_a_sampled_step_has_the_bits_of_the_soc(program: Path, tmp_path: Path) -> None:
-    out = copy(program, tmp_path / "out")
+@pytest.mark.parametrize("which", ["program", "scaled"])
+def test_a_sampled_step_has_the_bits_of_the_soc(which: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    out = copy(request.getfixturevalue(which), tmp_path / "out")
     result = train_program(out, Options(**{**vars(OPTIONS), "checks": 2}))
     assert len(result["checks"]) == 2
     assert all(c["mismatches"] == 0 and c["words_compared"] > 5_000 for c in result["checks"])

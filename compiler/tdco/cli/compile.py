@@ -88,6 +88,10 @@ def build_firmware(out: Path, cfg: HwConfig) -> dict[str, Any]:
     show_default=True,
     help="Steps whose gradients make an update.",
 )
+@click.option(
+    "--loss-scale",
+    help="N, dynamic or dynamic=N: as state, with skipped steps counted. Default: a constant 512, nothing counted.",
+)
 @click.option("--loss", type=click.Choice(LOSSES), help="Default: the model's; cross_entropy for your own.")
 @click.option("--l2-bytes", type=click.IntRange(min=1), help="Another size of L2 than the configuration's.")
 @click.option("--engine/--no-engine", default=True, show_default=True, help="Without: every GEMM on the cores.")
@@ -105,6 +109,7 @@ def compile_(
     lr: float | None,
     optimizer: str,
     accumulate: int,
+    loss_scale: str | None,
     loss: str | None,
     l2_bytes: int | None,
     engine: bool,
@@ -118,7 +123,8 @@ def compile_(
     with console.status(f"compiling {model}"):
         cfg = get_config(config)
         options: dict[str, Any] = {
-            "loss": loss, "optimizer": optimizer, "accumulate": accumulate, "engine": engine, "l2_bytes": l2_bytes,
+            "loss": loss, "optimizer": optimizer, "accumulate": accumulate, "loss_scale": loss_scale,
+            "engine": engine, "l2_bytes": l2_bytes,
         }  # fmt: skip
         document = compile_model(
             zoo.load(model, not fresh, seed), strategy, cfg, out, batch, lr, job_predictor(cfg), **options

@@ -17,6 +17,7 @@ from tdco_sim.soc import run as soc
 from .. import data
 from ..errors import TdcoError
 from ..ir import DTYPES
+from ..optimizer import SCALE, SCALE_COUNTS, parse_scale
 from ..training import journal as records
 from ..training.evaluation import batches, compile_evaluation, trained
 from ..training.journal import SUMMARY, TRAINED, Journal
@@ -36,7 +37,7 @@ Evaluate = Callable[[State], float]
 @dataclass(frozen=True)
 class Options:
     """``samples``, ``test``: of the training and the held-out set, None for all. ``before``: evaluate before the first
-    step, too."""
+    step, too. ``loss_scale``: where it begins, instead of as compiled."""
 
     source: str
     steps: int | None = None
@@ -49,6 +50,7 @@ class Options:
     patience: int = 0
     checks: int = 0
     before: bool = True
+    loss_scale: float | None = None
 
 
 def train_program(
@@ -77,7 +79,7 @@ def train_program(
     settings = _settings(out, samples.name, options, schedule, len(held))
     if restart:
         (folder / records.FILE).unlink(missing_ok=True)
-    journal = records.load(folder, settings) or Journal(settings, tensors.initial_state(out))
+    journal = records.load(folder, settings) or Journal(settings, _start(out, options))
     if journal.step:
         console.print(f"going on at step {journal.step:,}", markup=False)
     evaluate = None
@@ -89,6 +91,16 @@ def train_program(
         train_set = Samples(samples.train_images[chosen], samples.train_labels[chosen])
         ended = train_steps(device, train_set, schedule, journal, folder, _say)
     return _finish(folder, document, journal, ended)
+
+
+def _start(out: Path, options: Options) -> State:
+    """The state before the first step."""
+    state = tensors.initial_state(out)
+    if options.loss_scale is not None:
+        if SCALE not in state:
+            raise TdcoError("has a constant loss scale", str(out), "compile it with --loss-scale")
+        state[SCALE] = np.full(1, parse_scale(f"{options.loss_scale:g}")[0], np.float32)
+    return state
 
 
 def _schedule(document: Document, options: Options, samples: int) -> Schedule:
@@ -105,7 +117,8 @@ def _settings(out: Path, name: str, options: Options, schedule: Schedule, held: 
     program = hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()[:16]
     return {
         "program": program, "data": name, "rotate": options.rotate, "samples": options.samples, "test": held,
-        "seed": options.seed, "batch": schedule.batch, "interval": schedule.interval, "patience": schedule.patience,
+        "seed": options.seed, "loss_scale": options.loss_scale,
+        "batch": schedule.batch, "interval": schedule.interval, "patience": schedule.patience,
     }  # fmt: skip
 
 
@@ -117,7 +130,7 @@ def _device(
     def run(inputs: dict[str, np.ndarray], state: State) -> tuple[dict[str, np.ndarray], State]:
         first, count = journal.step, len(next(iter(inputs.values())))
         result = host.run(
-            out, library, inputs=inputs, state=state,
+            out, library, inputs=inputs, state=state, record=(SCALE, SCALE_COUNTS),
             on_progress=lambda done, total: on_progress(first + count * done // total, steps),
         )  # fmt: skip
         return result.outputs, result.state
@@ -257,6 +270,7 @@ def _show(result: dict[str, Any]) -> None:
     "--check-soc", "checks", type=click.IntRange(min=0), default=0, show_default=True,
     help="Steps that the cluster simulator runs, too, compared bit for bit.",
 )  # fmt: skip
+@click.option("--loss-scale", type=float, help="Where it begins, for a program compiled with --loss-scale.")
 @click.option("--restart", is_flag=True, help="Forgets an earlier run in OUT.")
 @json_command(_show)
 def train(out: Path, restart: bool, **options: Any) -> dict[str, Any]:

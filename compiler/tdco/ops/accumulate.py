@@ -44,7 +44,7 @@ def lower_count(node: Node, tile: Tile) -> Commands:
 
 
 def infer_due(types: Sequence[Any], attrs: Attrs) -> tuple[TensorType, ...]:
-    """1 where ``ok`` is 1 and ``count`` is 0."""
+    """``ok`` where ``count`` is 0, else 0."""
     require_inputs(types, "ok", "count")
     for type, name in zip(types, ("ok", "count"), strict=True):
         require_dtype(type, name, "i32")
@@ -54,7 +54,7 @@ def infer_due(types: Sequence[Any], attrs: Attrs) -> tuple[TensorType, ...]:
 
 def evaluate_due(inputs: Sequence[Any], attrs: Attrs) -> tuple[np.ndarray, ...]:
     ok, count = inputs
-    return (((ok != 0) & (count == 0)).astype(np.int32),)
+    return ((ok * (count == 0)).astype(np.int32),)
 
 
 def lower_due(node: Node, tile: Tile) -> Commands:
@@ -117,6 +117,6 @@ OPS = (
         eval=evaluate_due,
         domain=domain_flags,
         lower=lower_due,
-        samples=tuple(Sample((flag(ok), flag(count))) for ok in (0, 1) for count in (0, 1, 3)),
+        samples=tuple(Sample((flag(ok), flag(count))) for ok in (0, 1, 10) for count in (0, 1, 3)),
     ),
 )

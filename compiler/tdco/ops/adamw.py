@@ -19,6 +19,7 @@ from ..ir import Attrs, Node, TensorType
 from ..program import KernelCall
 from . import OpDef, Sample
 from ._elementwise import Commands, elementwise_domain, refs, require_dtype, require_inputs, require_same_shape
+from .loss_scale import unscale
 from .momentum import require_update, single
 
 RATES = 5
@@ -78,7 +79,7 @@ def evaluate(inputs: Sequence[Any], attrs: Attrs) -> tuple[np.ndarray, ...]:
     master, moments, grad, ok, rates = inputs
     if ok[0]:
         beta1, beta2 = single(attrs["beta1"]), single(attrs["beta2"])
-        g = grad / attrs.get("loss_scale", 1.0)
+        g = unscale(ok) * grad / attrs.get("loss_scale", 1.0)
         m, v = beta1 * moments[0] + (1 - beta1) * g, beta2 * moments[1] + (1 - beta2) * g * g
         master = rates[4] * master - rates[2] * m / (np.sqrt(v * rates[3]) + single(attrs["epsilon"]))
         moments = np.stack([m, v])
@@ -135,6 +136,7 @@ OPS = (
             sample((64, 128), "f16", 1, 1),
             sample((130,), "f32", 1, 1000),
             sample((5, 7), "f16", 0, 3),
+            sample((130,), "f16", 10, 3),
             sample((1,), "f32", 1, 3),
         ),
     ),

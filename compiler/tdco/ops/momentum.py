@@ -22,6 +22,7 @@ from ._elementwise import (
     require_inputs,
     require_same_shape,
 )
+from .loss_scale import unscale
 
 
 def single(value: float) -> float:
@@ -53,7 +54,7 @@ def infer(types: Sequence[Any], attrs: Attrs) -> tuple[TensorType, ...]:
 def evaluate(inputs: Sequence[Any], attrs: Attrs) -> tuple[np.ndarray, ...]:
     master, velocity, grad, ok = inputs
     if ok[0]:
-        velocity = single(attrs["momentum"]) * velocity + grad / attrs.get("loss_scale", 1.0)
+        velocity = single(attrs["momentum"]) * velocity + unscale(ok) * grad / attrs.get("loss_scale", 1.0)
         master = master - single(attrs["lr"]) * velocity
     return (master.copy(), velocity.copy(), master.copy())
 
@@ -84,6 +85,7 @@ OPS = (
             sample((128, 128), "f16", 1, 256.0),
             sample((130,), "f32", 1, 512.0),
             sample((5, 7), "f16", 0, 1.0),
+            sample((130,), "f16", 10, 1.0),
             sample((1,), "f32", 1, 1.0),
         ),
     ),

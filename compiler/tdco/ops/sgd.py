@@ -14,6 +14,7 @@ from ..ir import Attrs, Node, TensorType
 from ..program import KernelCall
 from . import OpDef, Sample
 from ._elementwise import FLOATS, Commands, elementwise_domain, refs, require_dtype, require_inputs, require_same_shape
+from .loss_scale import unscale
 
 
 def rate(attrs: Attrs) -> float:
@@ -29,7 +30,8 @@ def rate(attrs: Attrs) -> float:
 
 
 def infer(types: Sequence[Any], attrs: Attrs) -> tuple[TensorType, ...]:
-    """attrs: lr, loss_scale (default 1): what ``grad`` is too large by. ``ok`` 0 skips the step."""
+    """attrs: lr, loss_scale (default 1): what ``grad`` is too large by. ``ok`` 0 skips the step, see
+    loss_scale.py."""
     require_inputs(types, "master", "grad", "ok")
     master, grad, ok = types
     require_dtype(master, "master", "f32")
@@ -44,7 +46,7 @@ def infer(types: Sequence[Any], attrs: Attrs) -> tuple[TensorType, ...]:
 def evaluate(inputs: Sequence[Any], attrs: Attrs) -> tuple[np.ndarray, ...]:
     """The shadow equals the master: eval does not round to storage."""
     master, grad, ok = inputs
-    new = master - rate(attrs) * grad if ok[0] else master.copy()
+    new = master - rate(attrs) * unscale(ok) * grad if ok[0] else master.copy()
     return (new, new)
 
 
@@ -72,6 +74,7 @@ OPS = (
             sample((128, 128), "f16", 1, 0.01, 256.0),
             sample((128,), "f32", 1, 0.01, 1024.0),
             sample((5, 7), "f16", 0, 0.5, 1.0),
+            sample((130,), "f16", 9, 0.5, 1.0),
             sample((1,), "f32", 1, 0.5, 1.0),
             Sample((TensorType((3,), "f32"), np.array([np.inf, np.nan, 1]), np.zeros(1, np.int32)), {"lr": 1.0}),
         ),

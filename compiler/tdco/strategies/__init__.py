@@ -16,7 +16,7 @@ from typing import Any
 from ..autodiff import LEARNING_RATE, LOSS_SCALE, parameters
 from ..errors import TdcoError
 from ..ir import Graph
-from ..optimizer import parse
+from ..optimizer import parse, parse_scale
 from ..passes import fold_batch_norm
 from .adapters import Adapter, attach, find_adapters
 
@@ -26,7 +26,7 @@ class Training:
     """What a strategy asks of a model, and how a step goes about it.
 
     No ``trainable``: inference alone. Adapters' tensors are among ``trainable``. ``optimizer`` as ``optimizer.parse``
-    takes it; ``accumulate``: an update every so many steps.
+    takes it; ``accumulate``: an update every so many steps; ``scale_every`` as ``optimizer.Update`` has it.
     """
 
     strategy: str
@@ -37,6 +37,7 @@ class Training:
     adapters: tuple[Adapter, ...] = ()
     optimizer: str = "sgd"
     accumulate: int = 1
+    scale_every: int | None = None
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,11 @@ def resolve(
     loss: str = "cross_entropy",
     optimizer: str = "sgd",
     accumulate: int = 1,
+    loss_scale: str | None = None,
 ) -> Training:
     """The training of ``graph``, a forward graph, that ``strategy`` (``ft1``, ``train:fc*``, ...) means.
 
-    ``lr``: by default the optimizer's.
+    ``lr``: by default the optimizer's. ``loss_scale``: as ``optimizer.parse_scale`` takes it, or a constant one.
 
     Raises:
         TdcoError: an unknown strategy, or one that does not fit the model.
@@ -96,7 +98,8 @@ def resolve(
         raise TdcoError(e.what, e.where or f"strategy {strategy} on model {graph.name}", e.hint) from None
     trainable = (*choice.trainable, *(name for adapter in adapters for name in adapter.names))
     rate = lr or parse(optimizer).learning_rate
-    return Training(strategy, trainable, rate, LOSS_SCALE, loss, adapters, optimizer, accumulate)
+    scale, every = parse_scale(loss_scale) if loss_scale else (LOSS_SCALE, None)
+    return Training(strategy, trainable, rate, scale, loss, adapters, optimizer, accumulate, every)
 
 
 def prepare(graph: Graph, training: Training) -> Graph:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..optimizer import SCALE, SCALE_COUNTS
 from .journal import Journal, save
 from .order import sample_order
 
@@ -78,8 +79,9 @@ def train(
         if first // schedule.interval in checked and first % schedule.interval == 0:
             report = device.check({name: array[:1] for name, array in inputs.items()}, journal.state)
             journal.checks.append({"step": first + 1, **report})
-        outputs, journal.state = device.run(inputs, journal.state)
-        journal.append(**series(outputs, count))
+        before = journal.state
+        outputs, journal.state = device.run(inputs, before)
+        journal.append(**series(before, outputs, count))
         if device.evaluate:
             _evaluate(device, schedule, journal)
         journal.seconds += time.perf_counter() - began
@@ -88,14 +90,16 @@ def train(
     return "steps" if journal.step >= schedule.steps else "no better"
 
 
-def series(outputs: Mapping[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
-    """Loss, loss scale and whether the step was skipped, of ``count`` steps; NaN for what the program does not tell."""
+def series(before: State, outputs: Mapping[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
+    """Loss, loss scale and whether the step was skipped, of ``count`` steps that began at the state ``before``; NaN for
+    what the program does not tell."""
     unknown = np.full(count, np.nan)
-    return {
-        "loss": outputs["loss"].reshape(count).astype(np.float64) if "loss" in outputs else unknown,
-        "loss_scale": unknown,
-        "skipped": unknown,
-    }
+    loss = outputs["loss"].reshape(count).astype(np.float64) if "loss" in outputs else unknown
+    if SCALE not in outputs:
+        return {"loss": loss, "loss_scale": unknown, "skipped": unknown}
+    used = np.concatenate([before[SCALE], outputs[SCALE].reshape(count)[:-1]])
+    skips = np.concatenate([before[SCALE_COUNTS][1:], outputs[SCALE_COUNTS][:, 1]])
+    return {"loss": loss, "loss_scale": used.astype(np.float64), "skipped": np.diff(skips).astype(np.float64)}
 
 
 def _evaluate(device: Device, schedule: Schedule, journal: Journal) -> None:
