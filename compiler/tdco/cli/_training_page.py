@@ -90,7 +90,8 @@ with platform host: {compared:,} words, {differ} differ.
 - FLOP: 2 per MAC, GEMM and convolution only. Updates per second at 360 MHz.
 - Engine floor: the engine's cycles if L1 held every operator whole, each product in its better orientation, and nothing
   else took time. Modelled: the compiler's own estimate, as a share of the measured cycles.
-- Cores only: the same step compiled with `--no-engine`, the same bits; worth: how much longer it takes.
+- Cores only: the same step compiled with `--no-engine`, the same bits, with L1 as its cycle model (the RTL's cycles,
+  sooner); worth: how much longer it takes.
 
 {_markdown(rows, CYCLES)}
 

@@ -116,7 +116,9 @@ def training(
         for strategy in strategies.split(","):
             out, case = Path(folder) / strategy, Case(model, strategy, batch)
             row = _measure(case, cfg, out, engine)
-            alone = _measure(replace(case, engine=False), cfg, out.with_suffix(".cores"), engine) if cores_only else row
+            alone = row
+            if cores_only:
+                alone = _measure(replace(case, engine=False), cfg, out.with_suffix(".cores"), "model")
             row["cores_only_cycles"] = alone["cycles"] if cores_only else None
             row["worth"] = round(alone["cycles"] / row["cycles"], 2) if cores_only else None
             row["ok"] = row["ok"] and alone["ok"]
