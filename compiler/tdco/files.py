@@ -90,7 +90,7 @@ def _write_files(
         "images": {level: f"{level}.bin" for level in images},
         "nodes": _nodes(graph),
         "stats": _stats(graph, schedule, plan, c_text, {n for r in meta.get("recomputed", ()) for n in r["nodes"]}),
-        "memory": footprint(graph, memory),
+        "memory": {**footprint(graph, memory), "levels": _levels(plan)},
         "train": dict(meta),
     }
     texts = {
@@ -108,6 +108,13 @@ def _write_files(
     for level, data in images.items():
         (folder / f"{level}.bin").write_bytes(data)
     return document
+
+
+def _levels(plan: MemoryPlan) -> dict[str, dict[str, int]]:
+    """Of every memory: the peak, reserved bytes included, and what no other placement of this schedule could beat."""
+    return {
+        level: {"peak_bytes": peak, "bound_bytes": plan.bound_bytes[level]} for level, peak in plan.peak_bytes.items()
+    }
 
 
 def _place(graph: Graph, layout: Layout, plan: MemoryPlan, name: str) -> tuple[str, int]:

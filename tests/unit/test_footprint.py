@@ -51,6 +51,10 @@ def test_a_step_adds_up(tmp_path: Path) -> None:
     assert memory["parameters_bytes"] == 2 * (64 * 32 + 32 + trained) + 4, "and the gradient of the loss"
     assert memory["masters_bytes"] == 4 * trained and memory["optimizer_bytes"] == 0
     assert memory["dynamic_bound_bytes"] <= memory["dynamic_peak_bytes"]
+    levels = memory["levels"]
+    assert levels.keys() == {"l1", "l2", "l3"} and levels["l3"]["peak_bytes"] == 0
+    assert all(0 <= level["bound_bytes"] <= level["peak_bytes"] + 15 for level in levels.values())
+    assert levels["l2"]["peak_bytes"] == document["stats"]["l2_peak_bytes"]
     lives = [Life(**life) for life in json.loads((tmp_path / "out/memory.json").read_text())]
     assert over_time(lives)[-1][1] == 0
     kinds = {life.tensor: life.category for life in lives}
