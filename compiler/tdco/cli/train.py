@@ -230,6 +230,7 @@ def _finish(folder: Path, document: Document, journal: Journal, ended: str) -> d
         "kept_step": (best if journal.best else last)["step"] if best and last else journal.step,
         "skipped": None if np.isnan(skipped).any() else int(skipped.sum()),
         "seconds": round(journal.seconds, 1),
+        "steps_per_second": round(journal.step / journal.seconds, 1) if journal.seconds else None,
         "evaluations": journal.evaluations,
         "checks": journal.checks,
     }
