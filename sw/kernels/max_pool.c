@@ -1,6 +1,6 @@
 /* Max pooling of NHWC tensors and its gradient. No arithmetic on values: they are compared as integers. */
 #include "fpmath.h"
-#include "kernel.h"
+#include "windows.h"
 
 /* An integer that orders binary16 values; both zeros give 0, and NaN (0x7E00) comes last, so it wins. */
 static inline int32_t order(uint16_t value)
@@ -99,56 +99,46 @@ void tdco_max_pool_f16(const tdco_args *args, uint32_t core, uint32_t cores)
             }
 }
 
-/* True if an element of the window rows h x columns w that stands before (row, col) equals `value`. */
-static int seen(const uint16_t *x, uint32_t width, uint32_t channels, tdco_range h, tdco_range w, uint32_t row,
-                uint32_t col, int32_t value)
+/* Where a window's first maximum, whose order is `value`, lies: rows x columns from x on. 0 if it is nowhere. */
+TDCO_INLINE const uint16_t *first(const uint16_t *x, int32_t rows, int32_t columns, int32_t channels, int32_t line,
+                                  int32_t value)
 {
-    for (uint32_t i = h.begin; i <= row; i++)
-        for (uint32_t j = w.begin; j < (i < row ? w.end : col); j++)
-            if (order(x[(i * width + j) * channels]) == value)
-                return 1;
+    for (; rows > 0; rows--, x += line)
+        for (const uint16_t *at = x, *const end = x + columns * channels; at != end; at += channels)
+            if (order(*at) == value)
+                return at;
     return 0;
 }
 
-/* The gradient at one element of x: the sum of dy over the windows, in their order, whose first maximum it is. */
-static float gather(const int32_t *sizes, const uint16_t *dy, const uint16_t *x, const uint16_t *y, uint32_t row,
-                    uint32_t col)
+/* Adds the dy of a channel of an image to where their windows have their maxima, window after window. */
+TDCO_APART void scatter(const tdco_windows *s, const uint16_t *dy, const uint16_t *x, const uint16_t *y, uint16_t *dx)
 {
-    const uint32_t height = sizes[1], width = sizes[2], channels = sizes[3];
-    const uint32_t out_height = sizes[4], out_width = sizes[5], kernel_h = sizes[6], kernel_w = sizes[7];
-    const uint32_t stride_h = sizes[8], stride_w = sizes[9];
-    const uint32_t down = row - sizes[10], right = col - sizes[11]; /* in the padded input */
-    const int32_t value = order(x[(row * width + col) * channels]);
-    float sum = 0.0f;
-    uint32_t i = down < kernel_h ? 0 : (down - kernel_h) / stride_h + 1;
-    for (; i < out_height && i * stride_h <= down; i++) {
-        uint32_t j = right < kernel_w ? 0 : (right - kernel_w) / stride_w + 1;
-        for (; j < out_width && j * stride_w <= right; j++) {
-            const uint32_t out = (i * out_width + j) * channels;
-            if (value != order(y[out]))
-                continue;
-            const tdco_range h = window(i, stride_h, sizes[10], kernel_h, height);
-            const tdco_range w = window(j, stride_w, sizes[11], kernel_w, width);
-            if (!seen(x, width, channels, h, w, row, col, value))
-                sum += tdco_h2f(dy[out]);
+    const int32_t channels = s->channels, line = s->width * channels;
+    for (int32_t n = s->height * s->width, at = 0; n > 0; n--, at += channels)
+        dx[at] = 0;
+    for (int32_t i = 0, row = s->row; i < s->out_height; i++, row += s->stride_h) {
+        const tdco_range v = tdco_taps(row, s->kernel_h, s->height);
+        const uint16_t *const from = x + (row + (int32_t)v.begin) * line;
+        for (int32_t j = 0, col = s->col; j < s->out_width; j++, col += s->stride_w, dy += channels, y += channels) {
+            const tdco_range h = tdco_taps(col, s->kernel_w, s->width);
+            const uint16_t *const found = first(from + (col + (int32_t)h.begin) * channels, v.end - v.begin,
+                                                h.end - h.begin, channels, line, order(*y));
+            if (found)
+                dx[found - x] = tdco_f2h(tdco_h2f(dx[found - x]) + tdco_h2f(*dy));
         }
     }
-    return sum;
 }
 
-/* p: dy[B,OH,OW,C], x[B,H,W,C], y[B,OH,OW,C], dx[B,H,W,C].  i: as above; whole images. */
+/* Cores share the channels.
+ * p: dy[B,OH,OW,C], x[B,H,W,C], y[B,OH,OW,C], dx[B,H,W,C].  i: tdco_windows; whole images. */
 void tdco_max_pool_grad_f16(const tdco_args *args, uint32_t core, uint32_t cores)
 {
-    const uint32_t height = args->i[1], width = args->i[2], channels = args->i[3];
-    const uint32_t image = height * width * channels, out_image = args->i[4] * args->i[5] * channels;
-    const tdco_range share = tdco_share(args->i[0] * height * width, core, cores);
-    uint16_t *dx = (uint16_t *)args->p[3] + share.begin * channels;
-    for (uint32_t at = share.begin; at < share.end; at++) {
-        const uint32_t line = at / width, batch = line / height, row = line - batch * height, col = at - line * width;
-        const uint16_t *dy = (const uint16_t *)args->p[0] + batch * out_image;
-        const uint16_t *x = (const uint16_t *)args->p[1] + batch * image;
-        const uint16_t *y = (const uint16_t *)args->p[2] + batch * out_image;
-        for (uint32_t c = 0; c < channels; c++)
-            *dx++ = tdco_f2h(gather(args->i, dy + c, x + c, y + c, row, col));
-    }
+    const tdco_windows *const s = (const tdco_windows *)args->i;
+    const uint16_t *dy = args->p[0], *x = args->p[1], *y = args->p[2];
+    uint16_t *dx = args->p[3];
+    const uint32_t channels = s->channels, image = s->height * s->width * channels;
+    const uint32_t out_image = s->out_height * s->out_width * channels;
+    for (int32_t b = 0; b < s->batch; b++, dy += out_image, x += image, y += out_image, dx += image)
+        for (uint32_t c = core; c < channels; c += cores)
+            scatter(s, dy + c, x + c, y + c, dx + c);
 }
