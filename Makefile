@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help setup demo demo-quick test test-all sim-redmule lint format clean
+.PHONY: help setup demo demo-quick test test-all sim-redmule lint format docs-pictures docs-report clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -45,6 +45,15 @@ lint: $(STAMP) ## ruff and mypy
 format: $(STAMP) ## ruff, fixing what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs-pictures: $(STAMP) docs-report ## docs/pictures: the report's (needs Chromium), and with docs/benchmarks.md bench's (long)
+	$(BIN)/tdco bench training --others --write docs
+
+docs-report: $(STAMP) ## the report's picture alone: an FT-2 step of CCT-2 on the RTL
+	$(BIN)/tdco compile zoo:cct2 -s ft2 -c rm_12x4 -o out/picture
+	$(BIN)/tdco run out/picture --platform soc --engine rtl --data digits --rotate 30
+	$(BIN)/tdco report out/picture
+	$(BIN)/python tests/flow/browser.py out/picture/report.html docs/pictures/report.png
 
 clean: ## removes build products, not the environment or the cache
 	rm -rf build out *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -19,7 +19,9 @@ QUIET = ("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-backgro
          "--disable-component-update")  # fmt: skip
 READY = "html[data-ready]"
 READY_MS = 120_000
-PICTURE = {"width": 1120, "height": 1400}
+PICTURE = {"width": 1120, "height": 1320}
+PICTURE_SCALE = 2
+"""Pixels of the picture for each of the page's."""
 PICTURE_BYTES = 400_000
 
 
@@ -66,7 +68,7 @@ def picture(browser: Browser, file: Path, png: Path) -> None:
     Raises:
         ValueError: the picture is too large for a repository.
     """
-    with opened(browser, file, **PICTURE) as (page, _):
+    with opened(browser, file, **PICTURE, device_scale_factor=PICTURE_SCALE) as (page, _):
         page.screenshot(path=png)
     with Image.open(png) as image:
         image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(png, optimize=True)

@@ -318,6 +318,6 @@ def test_it_prints(page: tuple[Any, browser.Seen]) -> None:
 def test_a_picture_of_it(chromium: browser.Browser, measured: tuple[Path, Json], tmp_path: Path) -> None:
     browser.picture(chromium, measured[0] / "report.html", tmp_path / "report.png")
     with browser.Image.open(tmp_path / "report.png") as image:
-        assert image.size == (browser.PICTURE["width"], browser.PICTURE["height"])
+        assert image.size == tuple(browser.PICTURE_SCALE * browser.PICTURE[side] for side in ("width", "height"))
         colours = image.convert("RGB").getcolors(1 << 20)
     assert colours and len(colours) > 30  # not an empty page

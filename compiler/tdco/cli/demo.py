@@ -15,9 +15,11 @@ from tdco_spec import get_config
 from .. import data, zoo
 from ..pipeline import compile_model
 from ..reference import accuracy, torch_steps
+from ..report.load import RUN_HOST
 from ..zoo import Model
 from ._console import console, json_command, table, text
 from ._engines import job_predictor
+from ._record import command_line, leave
 from .run import Document, load_program, run_steps, summary
 
 TILT_DEGREES = 30.0
@@ -124,6 +126,7 @@ def demo(quick: bool, out: Path) -> dict[str, Any]:
     with console.status("the same steps in torch fp32"):
         _, torch_tuned = torch_steps(module, list(document["train"]["trainable"]), images, labels)
     loss = result.outputs["loss"].reshape(-1)
+    leave(main / RUN_HOST, {"loss": [float(x) for x in loss], "steps": steps}, command_line())
     first = one_step[RTL_CONFIGS[0]]
     return {
         **first,
