@@ -16,6 +16,8 @@ from .program import Command, Copy, GemmJob, KernelCall, MemoryPlan, Move, Ref, 
 
 MAX_PTRS, MAX_INTS, MAX_FLOATS = 8, 12, 4
 """TDCO_MAX_* of tdco.h."""
+LIKE_LAST, ONLY_SHIFT = 0x8000, 13
+"""TDCO_JOB_LIKE_LAST and TDCO_ONLY_SHIFT of tdco.h."""
 MAX_COMMANDS = 65_535
 """Commands are numbered in 16 bits."""
 LINE_COLUMNS = 120
@@ -84,6 +86,14 @@ def waits(schedule: Schedule) -> list[tuple[int, ...]]:
     return result
 
 
+def only_wait(wait: Sequence[int]) -> int:
+    """``only`` of tdco_when: the one queue that is waited for, and its count; 0 where that does not say all."""
+    kind = max(KINDS, key=lambda k: wait[k])
+    if sum(wait) > wait[kind] or wait[kind] >> ONLY_SHIFT:
+        return 0
+    return (kind + 1) << ONLY_SHIFT | wait[kind]
+
+
 def job_flags(command: Command, commands: Sequence[Command]) -> int:
     """The TDCO_JOB_* bits of a GEMM command."""
     job = command.op
@@ -104,6 +114,7 @@ class _Writer:
     def __init__(self, graph: Graph, schedule: Schedule, plan: MemoryPlan) -> None:
         self.graph, self.commands, self.plan = graph, schedule.commands, plan
         self.waits = waits(schedule)
+        self.last_shape: tuple[int, ...] = ()  # of the job written last
 
     def address(self, ref: Ref | None) -> str:
         if ref is None:
@@ -123,7 +134,8 @@ class _Writer:
                 node = command.node
                 text = f"{node} {self.graph.nodes[node].op} {self.graph.source(self.graph.nodes[node])}"
                 yield f"    /* {text.replace('*/', '* /')[:110]} */"
-            when = f"{{{number}, {{{', '.join(map(str, self.waits[number]))}}}}}"
+            wait = self.waits[number]
+            when = f"{{{number}, 0x{only_wait(wait):X}, {{{', '.join(map(str, wait))}}}}}"
             yield _line(f"{{{when}, {row(command)}}}")
             empty = False
         if empty:
@@ -134,14 +146,18 @@ class _Writer:
     def copy(self, command: Command) -> str:
         op = command.op
         assert isinstance(op, Copy)
-        return f"{self.address(op.l1)}, {self.address(op.l2)}, {op.row_bytes}, {op.rows}, {op.stride_bytes}"
+        dense = op.stride_bytes == op.row_bytes
+        size = (op.rows * op.row_bytes, 1, 0) if dense else (op.row_bytes, op.rows, op.stride_bytes)
+        return f"{self.address(op.l1)}, {self.address(op.l2)}, {', '.join(map(str, size))}"
 
     def job(self, command: Command) -> str:
         op = command.op
         assert isinstance(op, GemmJob)
         refs = ", ".join(self.address(ref) for ref in (op.x, op.w, op.y, op.z))
-        strides = f"{op.x_stride}, {op.w_stride}, {op.y_stride}, {op.z_stride}"
-        return f"{refs}, {strides}, {op.m}, {op.n}, {op.k}, 0x{job_flags(command, self.commands):02X}"
+        shape = (op.x_stride, op.w_stride, op.y_stride, op.z_stride, op.m, op.n)
+        flags = job_flags(command, self.commands) | (LIKE_LAST if shape == self.last_shape else 0)
+        self.last_shape = shape
+        return f"{refs}, {', '.join(map(str, shape))}, {op.k}, 0x{flags:02X}"
 
     def call(self, command: Command) -> str:
         op = command.op

@@ -1,10 +1,10 @@
 /* The program format: what the compiler generates and every platform runs.
  *
- * A program is five queues of commands: DMA copies into L1, copies out of it, engine jobs, kernel calls, and moves between
- * L2 and L3. Each queue is issued in its order; `wait` says how many commands of every queue must have finished before a
- * command may start. A copy starts only when the copy before it in its queue has finished, calls and moves likewise;
- * jobs overlap unless TDCO_JOB_AFTER is set. Waits that this order implies are not listed. `command` numbers the commands of all queues in an
- * order that satisfies every wait: a platform may run them one after the other.
+ * A program is five queues of commands: DMA copies into L1, copies out of it, engine jobs, kernel calls, and moves
+ * between L2 and L3. Each queue is issued in its order; `wait` says how many commands of every queue must have finished
+ * before a command may start. A copy starts only when the copy before it in its queue has finished, calls and moves
+ * likewise; jobs overlap unless TDCO_JOB_AFTER is set. Waits that this order implies are not listed. `command` numbers
+ * the commands of all queues in an order that satisfies every wait: a platform may run them one after the other.
  * Addresses are device addresses (tdco_hw.h); tdco_ptr() of the port turns one into a pointer.
  */
 #ifndef TDCO_H
@@ -14,10 +14,15 @@
 
 enum { TDCO_IN, TDCO_OUT, TDCO_GEMM, TDCO_CALL, TDCO_L3, TDCO_KINDS };
 
-/* When a command may start; the first member of every command. Whole words, since the controller reads it in L2. */
+/* When a command may start; the first member of every command. Most wait for one queue at most, and the controller,
+ * which takes long to read a word of L2, needs no more than the first word then: `only` is (queue + 1) << 13 | count, or
+ * 0: look at `wait`. */
 typedef struct __attribute__((aligned(4))) {
-    uint16_t command, wait[TDCO_KINDS];
+    uint16_t command, only;
+    uint16_t wait[TDCO_KINDS];
 } tdco_when;
+
+#define TDCO_ONLY_SHIFT 13
 
 /* One 2-D DMA transfer between L1 (dense) and L2. */
 typedef struct {
@@ -27,12 +32,15 @@ typedef struct {
     int32_t stride_bytes;  /* from one row to the next in L2 */
 } tdco_copy;
 
+/* In a job's flags, for the controller: m, n and the strides are those of the job before, and need not be read. */
+#define TDCO_JOB_LIKE_LAST 0x8000
+
 /* One engine job: the words of the job registers, in their order. */
 typedef struct {
     tdco_when when;
     uint32_t x, w, y, z;
     int32_t x_stride, w_stride, y_stride, z_stride;
-    uint16_t m, n, k, flags;  /* flags: TDCO_JOB_* of tdco_hw.h */
+    uint16_t m, n, k, flags;  /* flags: TDCO_JOB_* of tdco_hw.h, and the above */
 } tdco_job;
 
 #define TDCO_MAX_PTRS 8

@@ -20,19 +20,19 @@ PROGRAM = """\
 tdco_kernel tdco_relu_f16, tdco_add_f16_f16;
 
 static const tdco_copy ins[] = {{
-    {{{{0, {{0, 0, 0, 0}}}}, 0x{X:X}, 0x{X_L2:X}, {x_row}, {M}, {x_row}}},
-    {{{{1, {{0, 0, 0, 0}}}}, 0x{W:X}, 0x{W_L2:X}, {w_bytes}, 1, 0}},
+    {{{{0, 0, {{0, 0, 0, 0}}}}, 0x{X:X}, 0x{X_L2:X}, {x_row}, {M}, {x_row}}},
+    {{{{1, 0, {{0, 0, 0, 0}}}}, 0x{W:X}, 0x{W_L2:X}, {w_bytes}, 1, 0}},
 }};
 static const tdco_copy outs[] = {{
-    {{{{4, {{0, 0, 0, 1}}}}, 0x{R:X}, 0x{R_L2:X}, {r_row}, {M}, {r_stride}}},
-    {{{{6, {{0, 0, 0, 2}}}}, 0x{W2:X}, 0x{W_L2:X}, {w_bytes}, 1, 0}},
+    {{{{4, 0, {{0, 0, 0, 1}}}}, 0x{R:X}, 0x{R_L2:X}, {r_row}, {M}, {r_stride}}},
+    {{{{6, 0, {{0, 0, 0, 2}}}}, 0x{W2:X}, 0x{W_L2:X}, {w_bytes}, 1, 0}},
 }};
 static const tdco_job jobs[] = {{
-    {{{{2, {{{gemm_wait}, 0, 0, 0}}}}, 0x{X:X}, 0x{W:X}, 0, 0x{Z:X}, {x_row}, {r_row}, 0, {r_row}, {M}, {N}, {K}, 0}},
+    {{{{2, 0, {{{gemm_wait}}}}}}, 0x{X:X}, 0x{W:X}, 0, 0x{Z:X}, {x_row}, {r_row}, 0, {r_row}, {M}, {N}, {K}, 0}},
 }};
 static const tdco_call calls[] = {{
-    {{{{3, {{0, 0, 1, 0}}}}, tdco_relu_f16, {{0x{Z:X}, 0x{R:X}}}, {{{relu_count}}}, {{0}}}},
-    {{{{5, {{2, 0, 0, 0}}}}, tdco_add_f16_f16, {{0x{W:X}, 0x{W:X}, 0x{W2:X}}},
+    {{{{3, 0, {{0, 0, 1, 0}}}}, tdco_relu_f16, {{0x{Z:X}, 0x{R:X}}}, {{{relu_count}}}, {{0}}}},
+    {{{{5, 0, {{2, 0, 0, 0}}}}, tdco_add_f16_f16, {{0x{W:X}, 0x{W:X}, 0x{W2:X}}},
         {{1, 1, {K} * {N}, 0, 0, 1, 0, 0, 1}}, {{0}}}},
 }};
 static const tdco_buffer buffers[] = {{

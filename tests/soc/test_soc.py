@@ -130,7 +130,7 @@ def test_trace_and_profile(tmp_path: Path) -> None:
     assert 0 < kernel["fetch"] < kernel["cycles"] < stats["step_cycles"][1]
     path = stats["profile"]["critical_path"]
     assert sum(path.values()) == stats["step_cycles"][1]
-    assert all(cycles > 0 for cycles in path.values())
+    assert all(cycles > 0 for resource, cycles in path.items() if resource != "l3")
 
 
 def test_a_transfer_of_l3_is_traced(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_critical_path() -> None:
 def test_entries_of_several_lines_are_one(tmp_path: Path) -> None:
     source = tmp_path / "program.c"
     source.write_text(
-        "static const tdco_call calls[] = {\n    /* 1 Add a */\n    {{0, {0}}, f, {1,\n        {2, 3}}},\n"
+        "static const tdco_call calls[] = {\n    /* 1 Add a */\n    {{0, 0, {0}}, f, {1,\n        {2, 3}}},\n"
         "    /* 2 Mul b */\n    {{1, {0}}, g},\n    {{2, {0}}, g},\n};\n"
     )
     assert _nodes(source, "calls") == ("1 Add a", "2 Mul b", "2 Mul b")

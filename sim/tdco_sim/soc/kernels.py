@@ -14,7 +14,7 @@ from tdco_spec import MEMORY_MAP, HwConfig
 from ..errors import SimError
 from .elf import read_elf
 from .firmware import build_program, kernel_objects
-from .program import MAX_PTRS
+from .program import MAX_PTRS, WHEN_LAYOUT
 from .simulator import Simulator, describe
 
 MAX_INTS, MAX_FLOATS = 12, 4
@@ -26,7 +26,7 @@ PROGRAM = """\
 #define FACTORS (TDCO_L1_BASE + TDCO_L1_SIZE - @ENGINE_BYTES@) /* two, then their product */
 
 tdco_call kernel_call[1]; /* the simulator's user fills it in */
-static const tdco_job product[] = {{{0, {0}}, FACTORS, FACTORS + 4, 0, FACTORS + 8, 2, 2, 0, 2, 1, 1, 1, 0}};
+static const tdco_job product[] = {{{0, 0, {0}}, FACTORS, FACTORS + 4, 0, FACTORS + 8, 2, 2, 0, 2, 1, 1, 1, 0}};
 const tdco_program tdco_prog = {0, 0, product, kernel_call, 0, 0, {0, 0, 1, 1}, 0, TDCO_CONFIG_HASH};
 """
 ENGINE_BYTES = 12
@@ -81,7 +81,7 @@ class KernelRunner:
         kernel, sim = self.elf.addresses[symbol], self.sim
         pointers = [0 if at is None else self.base + at for at in offsets]
         call = struct.pack(
-            f"<6HI{MAX_PTRS}I{MAX_INTS}i{MAX_FLOATS}f",
+            f"<{WHEN_LAYOUT}I{MAX_PTRS}I{MAX_INTS}i{MAX_FLOATS}f",
             *(*CALL_HEAD, kernel, *pointers, *[0] * (MAX_PTRS - len(pointers))),
             *(*ints, *[0] * (MAX_INTS - len(ints))),
             *(*floats, *[0.0] * (MAX_FLOATS - len(floats))),

@@ -13,6 +13,7 @@ from .elf import Elf
 IN, OUT, GEMM, CALL, L3 = KINDS = range(5)
 KIND_NAMES = ("copy to L1", "copy from L1", "engine job", "kernel call", "L3 transfer")
 MAX_PTRS = 8
+WHEN_LAYOUT = "H2x5H2x"  # tdco_when without what its waits say once more
 TABLES = ("ins", "outs", "jobs", "calls", "moves")
 
 
@@ -94,6 +95,8 @@ def read_tables(elf: Elf, source: Path) -> Tables:
         raise ValueError(f"0x{addr:08X} is in no segment of {elf.path}")
 
     def rows(addr: int, count: int, layout: str) -> list[tuple[int, ...]]:
+        if not count:  # then there may be no table at all
+            return []
         return list(struct.iter_unpack("<" + layout, read(addr, count * struct.calcsize("<" + layout))))
 
     def text(addr: int) -> str:
@@ -101,8 +104,8 @@ def read_tables(elf: Elf, source: Path) -> Tables:
 
     head = struct.unpack("<13I", read(elf.addresses["tdco_prog"], 52))
     tables, buffers, counts, n_buffers = head[:5], head[5], head[6:11], head[11]
-    layouts = ("6H2I2Ii", "6H2I2Ii", "6H8I4H", f"6HI{MAX_PTRS}I64x", "6H4I")
-    entries = [rows(at, n, layout) for at, n, layout in zip(tables, counts, layouts, strict=True)]
+    layouts = ("2I2Ii", "2I2Ii", "8I4H", f"I{MAX_PTRS}I64x", "4I")
+    entries = [rows(at, n, WHEN_LAYOUT + layout) for at, n, layout in zip(tables, counts, layouts, strict=True)]
     numbered = {row[0]: Command(kind, i, row[1:6]) for kind in KINDS for i, row in enumerate(entries[kind])}
     names = {symbol.addr: symbol.name for symbol in elf.symbols if symbol.is_function}
     copies = {kind: tuple(row[8] * row[9] for row in entries[kind]) for kind in (IN, OUT)}

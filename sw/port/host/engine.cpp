@@ -116,8 +116,9 @@ void host_engine_close(void)
 
 void host_engine_run(const tdco_job *j)
 {
+    const uint32_t k_flags = j->k | uint32_t(j->flags & ~TDCO_JOB_LIKE_LAST) << 16;
     const uint32_t words[TDCO_JOB_WORDS] = {j->x, j->w, j->y, j->z, uint32_t(j->x_stride), uint32_t(j->w_stride),
-        uint32_t(j->y_stride), uint32_t(j->z_stride), j->m | uint32_t(j->n) << 16, j->k | uint32_t(j->flags) << 16};
+        uint32_t(j->y_stride), uint32_t(j->z_stride), j->m | uint32_t(j->n) << 16, k_flags};
     const tdco::Job job(words);
     if (job.illegal)
         host_fail("illegal job %s", job.describe().c_str());

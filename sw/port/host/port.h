@@ -132,8 +132,16 @@ void *tdco_ptr(uint32_t addr);
 /* A step of `program` begins. */
 void tdco_port_begin(const tdco_program *program);
 
-/* How many commands of each kind have finished since tdco_port_begin(). */
-void tdco_port_poll(uint32_t finished[TDCO_KINDS]);
+/* Brings up to date how many commands of each kind have finished since tdco_port_begin(); returns a bit for
+ * each kind of which some may have. */
+uint32_t tdco_port_poll(uint32_t finished[TDCO_KINDS]);
+
+/* How many commands of a kind may have started and not finished: here they finish at once. */
+static inline uint32_t tdco_port_room(uint32_t kind)
+{
+    (void)kind;
+    return 1;
+}
 
 /* Prepares command `index` of `kind`, the next of its queue, for tdco_port_start(), and tells what it waits for; 0: not
  * now. */

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "tdco.h"
+#include "tdco_hw.h"
 
 /* The value of a binary16, exactly; every NaN becomes 0x7FC00000. */
 static inline float tdco_h2f(uint16_t h)
@@ -85,8 +86,20 @@ static inline void *tdco_ptr(uint32_t addr)
 /* A step of `program` begins. */
 void tdco_port_begin(const tdco_program *program);
 
-/* How many commands of each kind have finished since tdco_port_begin(). */
-void tdco_port_poll(uint32_t finished[TDCO_KINDS]);
+/* Brings up to date how many commands of each kind have finished since tdco_port_begin(); returns a bit for
+ * each kind of which some may have. */
+uint32_t tdco_port_poll(uint32_t finished[TDCO_KINDS]);
+
+#define TDCO_CALLS_POSTED 2 /* at most */
+
+/* How many commands of a kind may have started and not finished. The DMA's counters are shared by both directions. */
+static inline uint32_t tdco_port_room(uint32_t kind)
+{
+    return kind == TDCO_GEMM ? TDCO_QUEUE_JOBS
+        : kind == TDCO_CALL  ? TDCO_CALLS_POSTED
+        : kind == TDCO_L3    ? 1
+                             : TDCO_DMA_COUNTERS / 2;
+}
 
 /* Prepares command `index` of `kind`, the next of its queue, for tdco_port_start(), and tells what it waits for; 0: not
  * now. */
