@@ -28,7 +28,7 @@ static const tdco_copy outs[] = {{
     {{{{6, 0, {{0, 0, 0, 2}}}}, 0x{W2:X}, 0x{W_L2:X}, {w_bytes}, 1, 0}},
 }};
 static const tdco_job jobs[] = {{
-    {{{{2, 0, {{{gemm_wait}}}}}}, 0x{X:X}, 0x{W:X}, 0, 0x{Z:X}, {x_row}, {r_row}, 0, {r_row}, {M}, {N}, {K}, 0}},
+    {{{{2, 0, {{{gemm_wait}}}}}, 0x{X:X}, 0x{W:X}, 0, 0x{Z:X}, {x_row}, {r_row}, 0, {r_row}, {M}, {N}, {K}, 0}},
 }};
 static const tdco_call calls[] = {{
     {{{{3, 0, {{0, 0, 1, 0}}}}, tdco_relu_f16, {{0x{Z:X}, 0x{R:X}}}, {{{relu_count}}}, {{0}}}},
