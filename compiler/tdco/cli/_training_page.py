@@ -10,6 +10,8 @@ from ..footprint import DYNAMIC, PERSISTENT, Life, over_time
 
 PAGE = "benchmarks.md"
 CYCLES_PLOT, MEMORY_PLOT, LIVES_PLOT = (f"pictures/{name}.svg" for name in ("cycles", "memory", "lifetimes"))
+SECOND = "## Other models, optimizers and budgets"
+"""The heading that parts what two runs of the command write."""
 COLOURS = ("#2b6cb0", "#dd6b20", "#38a169", "#805ad5", "#718096", "#d53f8c")
 
 
@@ -108,19 +110,26 @@ peaks reach no further and traffic is no other than planned.
 What lies where in L2 during a step of {drawn}, from the first command to the last:
 
 ![lifetimes]({LIVES_PLOT})
-{_others(result["others"], result["config"])}"""
-    (docs / PAGE).write_text(page)
+
+"""
+    _, known, others = _written(docs).partition(SECOND)
+    (docs / PAGE).write_text(page + known + others)
 
 
-def _others(rows: list[dict[str, Any]], config: str) -> str:
-    if not rows:
-        return ""
+def _written(docs: Path) -> str:
+    """The page as it is."""
+    return (docs / PAGE).read_text() if (docs / PAGE).exists() else ""
+
+
+def write_others(docs: Path, result: dict[str, Any], command: str) -> None:
+    """The second part of ``docs``/benchmarks.md: the steps of ``result["others"]``."""
+    rows, config = result["others"], result["config"]
     done = [row for row in rows if not row["error"]]
     compared, differ = (sum(row[key] for row in done) for key in ("words_compared", "mismatches"))
-    failed = "".join(f"- `{row['case']}` does not run: {row['error']}\n" for row in rows if row["error"])
-    return f"""
-## Other models, optimizers and budgets
-Engine model (the same timing as the RTL's, sooner); each is `tdco compile STEP -c {config} -o OUT` and
+    failed = "".join(f"\n- `{row['case']}` does not run: {row['error']}" for row in rows if row["error"])
+    section = f"""{SECOND}
+Written by `{command}`:
+engine model (the same timing as the RTL's, sooner); each is `tdco compile STEP -c {config} -o OUT` and
 `tdco run OUT --platform soc --engine model`. Every bit of outputs and state was compared with platform host:
 {compared:,} words, {differ} differ. Total: what persists, in L2 or L3, and the dynamic peak. With `--l2-bytes` the
 firmware has the end of that L2 and tensors the rest; computed again: bytes not kept at the peak, and the modelled
@@ -128,6 +137,7 @@ cycles that this costs.
 
 {_markdown(done, OTHERS)}
 {failed}"""
+    (docs / PAGE).write_text(_written(docs).partition(SECOND)[0].rstrip() + "\n\n" + section)
 
 
 def _markdown(rows: list[dict[str, Any]], columns: tuple[Column, ...]) -> str:

@@ -20,7 +20,7 @@ from ..pipeline import compile_model
 from ._console import console, json_command, table
 from ._engines import job_predictor
 from ._record import command_line
-from ._training_page import CYCLES, MEMORY, OTHERS, PAGE, cells, write_page
+from ._training_page import CYCLES, MEMORY, OTHERS, PAGE, cells, write_others, write_page
 from .compile import build_firmware
 from .run import as_planned, hw_of, load_program, planned_bytes, run_soc_steps, step_inputs
 
@@ -76,7 +76,7 @@ OTHER_CASES = (
 
 def _show(result: dict[str, Any]) -> None:
     title = f"a step of {result['model']} on {result['config']}, engine {result['engine']}"
-    for unit, columns in (("cycles", CYCLES), ("bytes", MEMORY)):
+    for unit, columns in (("cycles", CYCLES), ("bytes", MEMORY)) if result["results"] else ():
         shown = tuple(c for c in columns if c.key in SHOWN)
         table(f"{title}: {unit}", [c.title for c in shown], [cells(r, shown) for r in result["results"]])
     if others := [row for row in result["others"] if not row["error"]]:
@@ -94,7 +94,7 @@ def _show(result: dict[str, Any]) -> None:
 @click.option("--batch", type=click.IntRange(min=1), help="Samples per step.")
 @click.option("--engine", type=click.Choice(["model", "rtl"]), default="rtl", show_default=True)
 @click.option("--cores-only/--no-cores-only", default=True, show_default=True, help="Each strategy without engine too.")
-@click.option("--others", is_flag=True, help="Also the zoo's other models, other optimizers, smaller L2; engine model.")
+@click.option("--others", is_flag=True, help="Instead the page's second table: other models, optimizers, sizes of L2.")
 @click.option(
     "--write", "docs", type=click.Path(exists=True, file_okay=False, path_type=Path),
     help=f"Folder for {PAGE} and its pictures.",
@@ -113,7 +113,7 @@ def training(
     """Compiles and runs a step of every strategy on the cluster simulator, every bit compared with platform host."""
     cfg, rows, lives = get_config(config), [], {}
     with tempfile.TemporaryDirectory(prefix="tdco-training-") as folder:
-        for strategy in strategies.split(","):
+        for strategy in () if others else strategies.split(","):
             out, case = Path(folder) / strategy, Case(model, strategy, batch)
             row = _measure(case, cfg, out, engine)
             alone = row
@@ -134,7 +134,9 @@ def training(
         "results": rows,
         "others": more,
     }
-    if docs:
+    if docs and others:
+        write_others(docs, result, command_line())
+    elif docs:
         write_page(docs, result, lives, command_line())
     return result
 
