@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from tdco_spec import HwConfig
 
+from .choose import choose_ways
 from .cost import Costs
 from .ir import Graph
 from .layout import Layout, assign_layout
@@ -50,6 +51,7 @@ def plan_step(step: Graph, costs: Costs) -> PlannedStep:
         TdcoError: it cannot be tiled or placed.
     """
     graph, layout = assign_layout(step)
+    graph = choose_ways(graph, layout, costs)
     tilings = choose_tiling(graph, layout, costs)
     return PlannedStep(graph, layout, tilings, *plan(graph, layout, tilings, costs))
 

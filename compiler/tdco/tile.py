@@ -95,7 +95,7 @@ def _best(graph: Graph, work: Work, costs: Costs, parts: int) -> Tiling:
             break
     else:
         fits = [sizes for _, sizes in _smaller(graph, work, costs.cfg, limit)]
-    compute = cache(lambda kind: _compute_cycles(work, dict(kind), costs))
+    compute = cache(lambda kind: compute_cycles(work, dict(kind), costs))
     found = (best for sizes in fits if (best := _cheapest(graph, work, sizes, costs, compute)))
     return min(found, key=lambda pair: pair[0])[1]
 
@@ -265,7 +265,7 @@ def _tile_kinds(domain: Domain, sizes: Mapping[str, int]) -> Iterator[tuple[Kind
         yield tuple((name, size) for name, size, _ in combination), prod(n for _, _, n in combination)
 
 
-def _compute_cycles(work: Work, sizes: Mapping[str, int], costs: Costs) -> float:
+def compute_cycles(work: Work, sizes: Mapping[str, int], costs: Costs) -> float:
     """Cycles of engine and cores for one tile."""
     loops = {name: (0, size) for name, size in sizes.items()}
     op = get_op(work.node.op)

@@ -71,6 +71,8 @@ class OpDef:
     """(input type, output type, attrs, output strides) -> input strides when the *output* owns the storage."""
     flop: Callable[[Sequence[Any], Sequence[TensorType], Attrs], int] | None = None
     """2 x MACs of a GEMM or convolution; None counts as 0."""
+    choices: tuple[Attrs, ...] = ()
+    """Attributes that choose between ways to compute the same: the one of the fewest modelled cycles is added."""
     update: bool = False
     """True for operators that may write state."""
     samples: tuple[Sample, ...] = ()

@@ -1,9 +1,9 @@
 """Conv: Z[B,H',W',Cout] = X[B,H,W,Cin] * W[kh,kw,Cin/g,Cout] + bias[Cout] in g groups, channels last, rectified on
 request.
 
-Inputs of many channels are multiplied where they lie, a job per tap of the filter (``by_taps``). Otherwise a tile's
-windows become the rows of a matrix in scratch memory (im2col), which the engine multiplies with the filters read as a
-matrix [kh*kw*Cin, Cout]: every output is one chain over K in the order ky, kx, cin.
+Inputs are multiplied where they lie, a job per tap of the filter (``by_taps``), or a tile's windows become the rows of
+a matrix in scratch memory (im2col), which the engine multiplies with the filters read as a matrix [kh*kw*Cin, Cout]:
+every output is one chain over K in the order ky, kx, cin. The attribute ``windows`` asks for the latter.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from . import OpDef, Sample
 from ._elementwise import require_inputs
 from .matmul import ELEMENT_BYTES, at, product_jobs, require_f16
 from .relu import rectified, unrectified
+from .taps import extent, matrix, meet, pixels
 
-LEAST_TAP_CHANNELS = 16
-"""Of an input that is convolved tap by tap: with fewer, K does not fill the engine's passes and port."""
+WINDOWS: tuple[Attrs, ...] = ({}, {"windows": 1})
+"""What may be chosen: by taps where possible, or from windows."""
 
 
 def infer(types: Sequence[Any], attrs: Attrs) -> tuple[TensorType, ...]:
@@ -121,15 +122,15 @@ def domain(node: Node, inputs: Sequence[Any], outputs: Sequence[TensorType]) -> 
 
 
 def by_taps(node: Node, x: tuple[int, ...], w: tuple[int, ...], z: tuple[int, ...]) -> bool:
-    """Whether inputs are multiplied where they lie, a job per row of outputs and tap of the filter, without windows.
+    """Whether inputs are multiplied where they lie, a job per run of outputs and tap of the filter, without windows.
 
-    It takes enough channels for K to fill the engine, and for every output's sum a first and another last row of the
-    filter, and in both a column that no output lacks.
+    It takes for every output's sum a column of the filter that no output lacks, and where it is not the only one, a
+    first and another last row of the filter: so that the last job may rectify.
     """
     (kh, kw), sx = w[:2], node.attrs["strides"][1]
     across = (z[2] - 1) * sx < x[2]
     down = all(last - first >= (kw > 1) for first, last in (_filter_rows(node, oy, kh, x[1]) for oy in range(z[1])))
-    return across and down and node.attrs.get("group", 1) == 1 and x[3] >= LEAST_TAP_CHANNELS and kh * kw > 1
+    return across and down and node.attrs.get("group", 1) == 1 and not node.attrs.get("windows")
 
 
 def _filter_rows(node: Node, oy: int, kh: int, height: int) -> tuple[int, int]:
@@ -140,68 +141,35 @@ def _filter_rows(node: Node, oy: int, kh: int, height: int) -> tuple[int, int]:
 
 def tap_jobs(node: Node, tile: Tile) -> Iterator[GemmJob]:
     """The jobs of a tile by taps: the filter's rows in their order, and their columns from the one on that no output
-    lacks. What would multiply padding is left out, so a row of outputs is begun by the first row of the filter that
-    reaches it; in the last one that column comes last, and rectifies."""
+    lacks. A row of outputs is begun by the first row of the filter that reaches it; in the last one that
+    column comes last, and rectifies."""
     x, w, *rest = tile.inputs
     (z,) = tile.outputs
     assert x and w and z
-    left, start = node.attrs["pads"][1], rest[0] if rest else None
+    (sy, sx), (top, left, _, _) = node.attrs["strides"], node.attrs["pads"]
+    start, (cin, cout), relu = rest[0] if rest else None, w.shape[2:], bool(node.attrs.get("relu"))
     columns = [*range(left, w.shape[1]), *range(left)]
     for ky in range(w.start[0], w.start[0] + w.shape[0]):
         runs = _runs(node, x, z, ky, w.full[0])
-        for step, (begins, ends, rows) in product(range(w.shape[1]), runs):
+        for step, (begins, ends, run) in product(range(w.shape[1]), runs):
             kx = columns[(step + ends) % w.shape[1]]
-            first, relu = begins and kx == left, ends and kx == left and bool(node.attrs.get("relu"))
-            for span in _spans(node, x, z, rows, kx):
-                yield from _row_jobs(node, x, w, z, (ky, kx), span, start, first, relu)
+            first, last = begins and kx == left, ends and kx == left
+            rows, above = meet(run, extent(x, 1), ky, sy, top)
+            cols, before = meet(extent(z, 2), extent(x, 2), kx, sx, left)
+            if rows and cols:
+                own = ((ky - w.start[0]) * w.shape[1] + kx) * cin * cout
+                filters = matrix(w, own, (cin, cout), (cout, 1))
+                result, images = pixels(z, extent(z, 0), rows, cols), extent(x, 0)
+                yield from product_jobs(pixels(x, images, above, before), filters, result, start, first, relu and last)
 
 
 def _runs(node: Node, x: Operand, z: Operand, ky: int, kh: int) -> list[tuple[bool, bool, range]]:
     """The rows of outputs in the tile that row ``ky`` of the filter reaches, in runs: whether it is the first that
     reaches them, and the last."""
-    reach = {oy: _filter_rows(node, oy, kh, x.full[1]) for oy in range(z.start[1], z.start[1] + z.shape[1])}
+    reach = {oy: _filter_rows(node, oy, kh, x.full[1]) for oy in extent(z, 1)}
     rows = [oy for oy, (first, last) in reach.items() if first <= ky <= last]
     runs = [(key, list(run)) for key, run in groupby(rows, lambda oy: (ky == reach[oy][0], ky == reach[oy][1]))]
     return [(*key, range(run[0], run[-1] + 1)) for key, run in runs]
-
-
-Span = tuple[int, int, int, int, int]
-"""(image, first row, rows, first column, columns) of outputs."""
-
-
-def _spans(node: Node, x: Operand, z: Operand, rows: range, kx: int) -> Iterator[Span]:
-    """The outputs of ``rows`` that column ``kx`` of the filter reaches, in pieces for a job each."""
-    (sy, sx), left = node.attrs["strides"], node.attrs["pads"][1]
-    first = max(z.start[2], -((kx - left) // sx))
-    end = min(z.start[2] + z.shape[2], (x.full[2] - 1 + left - kx) // sx + 1)
-    goes_on = first == 0 and end == z.full[2] == z.shape[2] and sy * x.shape[2] == sx * z.shape[2]
-    pieces = [(rows[0], len(rows))] if goes_on else [(oy, 1) for oy in rows]
-    if first < end:
-        for b, (oy, count) in product(range(z.start[0], z.start[0] + z.shape[0]), pieces):
-            yield b, oy, count, first, end - first
-
-
-def _row_jobs(
-    node: Node,
-    x: Operand,
-    w: Operand,
-    z: Operand,
-    tap: tuple[int, int],
-    span: Span,
-    start: Operand | None,
-    first: bool,
-    relu: bool,
-) -> Iterator[GemmJob]:
-    (sy, sx), (top, left, _, _) = node.attrs["strides"], node.attrs["pads"]
-    (ky, kx), (b, row, rows, column, columns), (cin, cout) = tap, span, w.shape[2:]
-    y_at, x_at = row * sy + ky - top - x.start[1], column * sx + kx - left - x.start[2]
-    pixel = ((b - x.start[0]) * x.shape[1] + y_at) * x.shape[2] + x_at
-    result = ((b - z.start[0]) * z.shape[1] + row - z.start[1]) * z.shape[2] + column - z.start[2]
-    own = ((ky - w.start[0]) * w.shape[1] + kx) * cin * cout
-    pixels = matrix(x.ref, pixel * cin, (rows * columns, cin), (sx * cin, 1))
-    filters = matrix(w.ref, own, (cin, cout), (cout, 1))
-    target = matrix(z.ref, result * cout, (rows * columns, cout), (cout, 1))
-    yield from product_jobs(pixels, filters, target, start, first, relu)
 
 
 def lower(node: Node, tile: Tile) -> Sequence[GemmJob | KernelCall]:
@@ -219,31 +187,32 @@ def lower(node: Node, tile: Tile) -> Sequence[GemmJob | KernelCall]:
     ints = (*z.shape[:3], kh, kw, cin, x.shape[1], x.shape[2], sy, sx, above, before)
     windows = KernelCall("tdco_im2col_f16", (x.ref, tile.scratch), ints)
     depth, bias, relu = kh * kw * cin, rest[0] if rest else None, bool(node.attrs.get("relu"))
+    scratch = windows_of(tile.scratch)
     if groups > 1:
-        return [windows, *_group_jobs(tile.scratch, w, z, bias, groups, relu)]
-    rows = matrix(tile.scratch, 0, (prod(z.shape[:3]), depth), (depth, 1))
-    filters = matrix(w.ref, 0, (depth, cout), (cout, 1))
-    target = matrix(z.ref, 0, (rows.shape[0], cout), (cout, 1))
+        return [windows, *_group_jobs(scratch, w, z, bias, groups, relu)]
+    rows = matrix(scratch, 0, (prod(z.shape[:3]), depth), (depth, 1))
+    filters = matrix(w, 0, (depth, cout), (cout, 1))
+    target = matrix(z, 0, (rows.shape[0], cout), (cout, 1))
     return [windows, *product_jobs(rows, filters, target, bias, True, relu)]
 
 
+def windows_of(scratch: Ref) -> Operand:
+    """Scratch memory full of windows, as something to take matrices from."""
+    return Operand(scratch, (0,), (0,), (1,), (0,), "f16")
+
+
 def _group_jobs(
-    windows: Ref, w: Operand, z: Operand, bias: Operand | None, groups: int, relu: bool
+    windows: Operand, w: Operand, z: Operand, bias: Operand | None, groups: int, relu: bool
 ) -> Iterator[GemmJob]:
     """One job per group and tap of the filter: the inputs of a group lie in pieces among the others'."""
     kh, kw, cin, cout = w.shape
     pixels, own, line = prod(z.shape[:3]), cout // groups, kh * kw * cin * groups
     for g, tap in product(range(groups), range(kh * kw)):
         rows = matrix(windows, (tap * groups + g) * cin, (pixels, cin), (line, 1))
-        filters = matrix(w.ref, tap * cin * cout + g * own, (cin, own), (cout, 1))
+        filters = matrix(w, tap * cin * cout + g * own, (cin, own), (cout, 1))
         start = Operand(at(bias.ref, g * own), (0,), (own,), (1,), (own,), "f16") if bias else None
-        target = matrix(z.ref, g * own, (pixels, own), (cout, 1))
+        target = matrix(z, g * own, (pixels, own), (cout, 1))
         yield from product_jobs(rows, filters, target, start, tap == 0, relu and tap == kh * kw - 1)
-
-
-def matrix(ref: Ref, offset: int, shape: tuple[int, int], strides: tuple[int, int]) -> Operand:
-    """A matrix in L1, ``offset`` elements behind ``ref``."""
-    return Operand(at(ref, offset), (0, 0), shape, strides, shape, "f16")
 
 
 def flop(inputs: Sequence[Any], outputs: Sequence[TensorType], attrs: Attrs) -> int:
@@ -265,10 +234,15 @@ OPS = (
         grad=grad,
         domain=domain,
         lower=lower,
+        choices=WINDOWS,
         flop=flop,
         samples=(
             _sample((1, 8, 8, 3), (3, 3, 3, 5), False, (1, 1), (1, 1, 1, 1)),
             _sample((1, 16, 32, 3), (3, 3, 3, 2), False, (1, 1), (1, 1, 1, 1)),
+            _sample((1, 8, 8, 3), (3, 3, 3, 5), False, (1, 1), (1, 1, 1, 1), windows=1),
+            _sample((2, 7, 6, 2), (3, 2, 2, 4), True, (2, 1), (1, 0, 2, 1), windows=1, relu=1),
+            _sample((2, 6, 5, 8), (1, 1, 8, 6), True, (1, 1), (0, 0, 0, 0), relu=1),
+            _sample((1, 7, 5, 8), (1, 1, 8, 6), True, (2, 2), (0, 0, 0, 0), relu=1),
             _sample((2, 7, 6, 2), (3, 2, 2, 4), True, (2, 1), (1, 0, 2, 1)),
             _sample((1, 9, 5, 4), (5, 3, 4, 1), True, (3, 2), (4, 2, 0, 1)),
             _sample((2, 4, 3, 5), (1, 1, 5, 6), False, (1, 1), (0, 0, 0, 0)),

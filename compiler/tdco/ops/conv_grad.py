@@ -1,7 +1,8 @@
 """The gradients of Conv, channels last, both as products on the engine.
 
-dW[kh,kw,Cin/g,Cout] = windows(X)^T . dY, with all windows as the reduced dimension. dX = windows(dY) . W^T, where the
-window of a pixel of X holds those dY it had a part in, and zeros between them where the stride is above 1.
+By taps of the filter where everything lies (``taps``), or from windows in scratch memory: dW[kh,kw,Cin/g,Cout] =
+windows(X)^T . dY, with all windows as the reduced dimension; dX = windows(dY) . W^T, where the window of a pixel of X
+holds those dY it had a part in, and zeros between them where the stride is above 1.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from ..ir import Attrs, Node, TensorType
 from ..program import GemmJob, KernelCall
 from . import OpDef, Sample
 from ._elementwise import require_inputs, require_same_shape
+from .conv import WINDOWS, padded, windows_of
 from .conv import infer as infer_conv
-from .conv import matrix, padded
 from .matmul import ELEMENT_BYTES, product_jobs, require_f16
+from .taps import can_sum_weights, input_jobs, matrix, weight_jobs
 
 Commands = Sequence[GemmJob | KernelCall]
 
@@ -107,57 +109,82 @@ def domain_weight(node: Node, inputs: Sequence[Any], outputs: Sequence[TensorTyp
     def windows_bytes(sizes: Mapping[str, int]) -> int:
         return sizes["b"] * sizes["oy"] * cols * kh * kw * sizes["ci"] * ELEMENT_BYTES
 
-    return Domain(
-        loops, (x, (Dim("b"), Dim("oy"), Dim(), Dim("co")), (Dim(), Dim(), group_inputs, Dim("co"))), windows_bytes
-    )
+    operands = (x, (Dim("b"), Dim("oy"), Dim(), Dim("co")), (Dim(), Dim(), group_inputs, Dim("co")))
+    return Domain(loops, operands, None if _sums_weights(node, inputs[0].shape, inputs[1].shape) else windows_bytes)
+
+
+def _sums_weights(node: Node, x: Sequence[int], dy: Sequence[int]) -> bool:
+    """Whether taps are summed where everything lies."""
+    return not node.attrs.get("windows") and can_sum_weights(x, dy, node.attrs)
 
 
 def lower_weight(node: Node, tile: Tile) -> Commands:
     x, dy = tile.inputs
     (dw,) = tile.outputs
-    assert x and dy and dw and tile.scratch
+    assert x and dy and dw
+    if _sums_weights(node, x.full, dy.full):
+        return list(weight_jobs(x, dy, dw, node.attrs))
+    assert tile.scratch
     (sy, sx), (top, left, _, _) = node.attrs["strides"], node.attrs["pads"]
     kh, kw, cin, cout = dw.shape
     channels, groups = x.shape[3], node.attrs.get("group", 1)
     above, before = x.start[1] - (dy.start[1] * sy - top), x.start[2] - (dy.start[2] * sx - left)
     ints = (*dy.shape[:3], kh, kw, channels, x.shape[1], x.shape[2], sy, sx, above, before)
     commands: list[GemmJob | KernelCall] = [KernelCall("tdco_im2col_f16", (x.ref, tile.scratch), ints)]
-    windows, depth = prod(dy.shape[:3]), kh * kw * channels
+    windows, depth, scratch = prod(dy.shape[:3]), kh * kw * channels, windows_of(tile.scratch)
     if groups == 1:
-        columns = matrix(tile.scratch, 0, (depth, windows), (1, depth))
-        rows = matrix(dy.ref, 0, (windows, cout), (cout, 1))
-        return [*commands, *product_jobs(columns, rows, matrix(dw.ref, 0, (depth, cout), (cout, 1)), None, tile.first)]
+        columns = matrix(scratch, 0, (depth, windows), (1, depth))
+        rows = matrix(dy, 0, (windows, cout), (cout, 1))
+        return [*commands, *product_jobs(columns, rows, matrix(dw, 0, (depth, cout), (cout, 1)), None, tile.first)]
     size = cout // groups
     for g, tap in product(range(groups), range(kh * kw)):
-        columns = matrix(tile.scratch, tap * channels + g * cin, (cin, windows), (1, depth))
-        rows = matrix(dy.ref, g * size, (windows, size), (cout, 1))
-        result = matrix(dw.ref, tap * cin * cout + g * size, (cin, size), (cout, 1))
+        columns = matrix(scratch, tap * channels + g * cin, (cin, windows), (1, depth))
+        rows = matrix(dy, g * size, (windows, size), (cout, 1))
+        result = matrix(dw, tap * cin * cout + g * size, (cin, size), (cout, 1))
         commands += product_jobs(columns, rows, result, None, tile.first)
     return commands
 
 
 def domain_input(node: Node, inputs: Sequence[Any], outputs: Sequence[TensorType]) -> Domain:
-    """Every pixel is independent. Along a dimension of stride 1 a tile needs a range of dY, otherwise all of it."""
+    """Every pixel is independent, but loops walk as many of them together as the stride: a tile needs a range of dY."""
     kh, kw, _, cout = inputs[1].shape
     channels = "parallel" if node.attrs.get("group", 1) == 1 else "whole"
-    kinds = ("parallel", "parallel", "parallel", channels)
-    loops = tuple(Loop(n, e, k) for n, e, k in zip(("b", "y", "x", "ci"), outputs[0].shape, kinds, strict=True))
+    batch, height, width, cin = outputs[0].shape
     (sy, sx), (top, left, _, _) = node.attrs["strides"], node.attrs["pads"]
-    rows = Dim("y", 1, top - (kh - 1), top) if sy == 1 else Dim()
-    cols = Dim("x", 1, left - (kw - 1), left) if sx == 1 else Dim()
+    rows, cols = -(-height // sy), -(-width // sx)
+    loops = (Loop("b", batch), Loop("y", rows), Loop("x", cols), Loop("ci", cin, channels))
+
+    def met(loop: str, extent: int, outputs: int, taps: int, stride: int, pad: int) -> Dim:
+        least = -((taps - 1 - pad) // stride)
+        return Dim(loop, 1, least, (stride - 1 + pad) // stride) if extent - 1 + least < outputs else Dim()
+
+    dy_rows = met("y", rows, inputs[0].shape[1], kh, sy, top)
+    dy_cols = met("x", cols, inputs[0].shape[2], kw, sx, left)
     w = (Dim(), Dim(), Dim("ci") if channels == "parallel" else Dim(), Dim())
+    dx = (Dim("b"), Dim("y", sy, 0, sy - 1), Dim("x", sx, 0, sx - 1), Dim("ci"))
 
     def windows_bytes(sizes: Mapping[str, int]) -> int:
-        return sizes["b"] * sizes["y"] * sizes["x"] * kh * kw * cout * ELEMENT_BYTES
+        return sizes["b"] * sizes["y"] * sy * sizes["x"] * sx * kh * kw * cout * ELEMENT_BYTES
 
-    return Domain(loops, ((Dim("b"), rows, cols, Dim()), w, tuple(Dim(loop.name) for loop in loops)), windows_bytes)
+    scratch = windows_bytes if _from_windows(node) else None
+    return Domain(loops, ((Dim("b"), dy_rows, dy_cols, Dim()), w, dx), scratch)
+
+
+def _from_windows(node: Node) -> bool:
+    """Whether the gradient of the input is made from windows."""
+    return bool(node.attrs.get("windows")) or node.attrs.get("group", 1) > 1
 
 
 def lower_input(node: Node, tile: Tile) -> Commands:
-    """One job per tap of the filter, each adding to dX: the filters of a tap are a matrix, all together are not."""
+    """By taps, on zeros where no tap begins the sums. From windows, one job per tap of the filter, each adding to dX:
+    the filters of a tap are a matrix, all together are not."""
     dy, w = tile.inputs
     (dx,) = tile.outputs
-    assert dy and w and dx and tile.scratch
+    assert dy and w and dx
+    if not _from_windows(node):
+        unmet, jobs = input_jobs(dy, w, dx, node.attrs)
+        return [KernelCall("tdco_zero_b16", (dx.ref,), (prod(dx.shape),)), *jobs] if unmet else jobs
+    assert tile.scratch
     (sy, sx), (top, left, _, _) = node.attrs["strides"], node.attrs["pads"]
     kh, kw, cin, cout = w.shape
     groups = node.attrs.get("group", 1)
@@ -165,12 +192,11 @@ def lower_input(node: Node, tile: Tile) -> Commands:
     ints = (*dx.shape[:3], kh, kw, cout, dy.shape[1], dy.shape[2], sy, sx, below, behind)
     commands: list[GemmJob | KernelCall] = [KernelCall("tdco_im2col_grad_f16", (dy.ref, tile.scratch), ints)]
     pixels, size, channels = prod(dx.shape[:3]), cout // groups, dx.shape[3]
+    scratch = windows_of(tile.scratch)
     for g, tap in product(range(groups), range(kh * kw)):
-        windows = matrix(tile.scratch, tap * cout + g * size, (pixels, size), (kh * kw * cout, 1))
-        filters = matrix(w.ref, tap * cin * cout + g * size, (size, cin), (1, cout))
-        commands += product_jobs(
-            windows, filters, matrix(dx.ref, g * cin, (pixels, cin), (channels, 1)), None, tap == 0
-        )
+        windows = matrix(scratch, tap * cout + g * size, (pixels, size), (kh * kw * cout, 1))
+        filters = matrix(w, tap * cin * cout + g * size, (size, cin), (1, cout))
+        commands += product_jobs(windows, filters, matrix(dx, g * cin, (pixels, cin), (channels, 1)), None, tap == 0)
     return commands
 
 
@@ -201,6 +227,8 @@ CASES = (
     case((1, 1, 1, 2), (3, 3, 2, 3), (1, 1), (1, 1, 1, 1)),
     case((2, 5, 6, 4), (3, 3, 2, 6), (1, 2), (1, 1, 1, 1), 2),
     case((1, 7, 7, 6), (3, 3, 2, 3), (2, 2), (0, 1, 1, 0), 3),
+    case((1, 5, 5, 4), (3, 3, 4, 6), (3, 3), (0, 0, 0, 0)),
+    case((2, 8, 9, 5), (3, 3, 5, 7), (2, 2), (1, 1, 1, 1)),
 )
 
 
@@ -215,9 +243,12 @@ OPS = (
         eval=evaluate_weight,
         domain=domain_weight,
         lower=lower_weight,
+        choices=WINDOWS,
         flop=flop_weight,
         samples=tuple(
-            Sample((TensorType(x), output_type(x, w, attrs)), {**attrs, "kernel_shape": w[:2]}) for x, w, attrs in CASES
+            Sample((TensorType(x), output_type(x, w, attrs)), {**attrs, "kernel_shape": w[:2], **choice})
+            for x, w, attrs in CASES
+            for choice in WINDOWS
         ),
     ),
     OpDef(
@@ -226,9 +257,12 @@ OPS = (
         eval=evaluate_input,
         domain=domain_input,
         lower=lower_input,
+        choices=WINDOWS,
         flop=flop_input,
         samples=tuple(
-            Sample((output_type(x, w, attrs), TensorType(w)), {**attrs, "size": x[1:3]}) for x, w, attrs in CASES
+            Sample((output_type(x, w, attrs), TensorType(w)), {**attrs, "size": x[1:3], **choice})
+            for x, w, attrs in CASES
+            for choice in WINDOWS
         ),
     ),
 )
