@@ -48,6 +48,7 @@ CORE_CYCLES: dict[str, float] = {
     "tdco_max_pool_grad_f16": 194.5,
     "tdco_momentum_f16": 19.9,
     "tdco_mul_f16_f16": 13.2,
+    "tdco_outer_sgd_f16": 3.1,
     "tdco_relu_f16": 4.8,
     "tdco_relu_grad_f16": 12.7,
     "tdco_sgd_f16": 4.1,

@@ -31,12 +31,14 @@ from .passes import (
     eliminate_common,
     fold_constants,
     fuse_bias,
+    fuse_outer,
     fuse_relu,
     fuse_scale,
     fuse_sum,
     merge_slices,
     sink_transposes,
     store_as_read,
+    turn_products,
     watch_flags,
 )
 from .reference import adapter_start, graph_steps, torch_steps
@@ -64,7 +66,10 @@ STEP_PASSES: tuple[Callable[[Graph], Graph], ...] = (
     fuse_sum,
     fuse_relu,
     fuse_scale,
+    turn_products,
+    fuse_outer,
     watch_flags,
+    eliminate_common,
     prune,
 )
 """On the whole step: only now is it known which weights are frozen and may be folded, and who reads what."""

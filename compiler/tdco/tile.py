@@ -48,6 +48,8 @@ MORE_TILES = 4
 
 TILES_IN_L1 = 6
 """A tile's blocks of its own take at most this part of L1, or half of it if the node cannot be cut so."""
+FEW_TILES = 16
+"""Rather than more tiles of a node, tiles of up to a quarter of L1: each has commands of its own."""
 
 NEAR_NODES = 12
 """Nodes between two uses of a storage up to which it may stay in L1."""
@@ -87,7 +89,9 @@ def choose_tiling(graph: Graph, layout: Layout, costs: Costs, parts: int = 4) ->
 def _best(graph: Graph, work: Work, costs: Costs, parts: int) -> Tiling:
     limit = costs.cfg.l1_bytes - costs.cfg.l1_reserved_bytes
     tiles = [parts << n for n in range((MOST_TILES // parts).bit_length())]
-    for sums, share, count in product((False, True), (TILES_IN_L1, 2), tiles):
+    few = [count for count in tiles if count <= FEW_TILES]
+    shares = [*product((TILES_IN_L1, 4), few), *product((TILES_IN_L1, 2), tiles)]
+    for sums, (share, count) in product((False, True), shares):
         options = [s for n in dict.fromkeys((1, count)) for s in _in_rows(work.domain, n, sums, costs.cfg)]
         fits = [s for s in options if _least_bytes(graph, work, s) <= limit]
         fits = [s for s in fits if _moved_bytes(work, s) <= limit // share]
@@ -122,9 +126,11 @@ def _in_panels(works: Mapping[int, Work], tilings: Mapping[int, Tiling]) -> dict
 
 
 def _moved_bytes(work: Work, sizes: Mapping[str, int]) -> int:
-    """Of a tile's operands that are not held whole."""
-    moved = [a for a in work.accesses if a and not a.in_place(largest_tile(a, sizes))]
-    return sum(tile_bytes(a, sizes) for a in moved)
+    """Of a tile's operands that are not held whole; what is updated in place counts once."""
+    moved = {
+        (a.view, a.dims): tile_bytes(a, sizes) for a in work.accesses if a and not a.in_place(largest_tile(a, sizes))
+    }
+    return sum(moved.values())
 
 
 def _in_rows(domain: Domain, parts: int, sums: bool, cfg: HwConfig) -> Iterator[dict[str, int]]:

@@ -6,13 +6,20 @@
  * p: y, target, loss f32[1].  i: elements. */
 void tdco_mse_loss_f16(const tdco_args *args, uint32_t core, uint32_t cores)
 {
-    const uint32_t n = args->i[0];
+    const uint32_t n = args->i[0], whole = tdco_in_blocks(n, TDCO_BLOCK, args->p[0], args->p[1]);
     const uint16_t *y = args->p[0], *target = args->p[1];
     float sum = 0.0f;
     (void)cores;
     if (core)
         return;
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i < whole; i += TDCO_BLOCK) {
+        float a[TDCO_BLOCK], b[TDCO_BLOCK];
+        tdco_load_f16(y + i, a, TDCO_BLOCK);
+        tdco_load_f16(target + i, b, TDCO_BLOCK);
+        for (uint32_t j = 0; j < TDCO_BLOCK; j++)
+            sum += (a[j] - b[j]) * (a[j] - b[j]);
+    }
+    for (uint32_t i = whole; i < n; i++) {
         const float off = tdco_h2f(y[i]) - tdco_h2f(target[i]);
         sum += off * off;
     }

@@ -3,16 +3,19 @@
 #include "kernel.h"
 
 /* All elements stay as they are. */
-static void keep(const tdco_args *args, uint32_t core, uint32_t cores)
+static void keep(const float *master, float *new_master, uint16_t *shadow, uint32_t n, uint32_t core, uint32_t cores)
 {
-    const float *const master = args->p[0];
-    float *const new_master = args->p[3];
-    uint16_t *const shadow = args->p[4];
-    for (uint32_t at = core; at < (uint32_t)args->i[0]; at += cores) {
+    for (uint32_t at = core; at < n; at += cores) {
         new_master[at] = master[at];
         shadow[at] = tdco_f2h(master[at]);
     }
 }
+
+/* What a core takes at a time, block by block. */
+enum { PIECE = 2 * TDCO_BLOCK };
+
+/* Loads stay behind it: what all of them bring would not fit the registers. */
+#define APART __asm__ volatile("" ::: "memory")
 
 /* p: master f32, grad, ok i32[1], new master f32, new shadow.  i: elements.  f: learning rate / loss scale. */
 #define SGD(format, type)                                                                                              \
@@ -32,28 +35,106 @@ static void keep(const tdco_args *args, uint32_t core, uint32_t cores)
                                                                                                                        \
     void tdco_sgd_##format(const tdco_args *args, uint32_t core, uint32_t cores)                                       \
     {                                                                                                                  \
-        const uint32_t elements = args->i[0], whole = tdco_in_blocks(elements, TDCO_BLOCK, args->p[1], args->p[1]);    \
+        const uint32_t elements = args->i[0], whole = tdco_in_blocks(elements, PIECE, args->p[1], args->p[1]);         \
         const int32_t ok = *(const int32_t *)args->p[2];                                                               \
         const float *master = args->p[0], rate = args->f[0] * tdco_unscale(ok);                                        \
         const type *grad = args->p[1], *const end = grad + whole;                                                      \
         float *new_master = args->p[3];                                                                                \
         uint16_t *shadow = args->p[4];                                                                                 \
         if (!ok) {                                                                                                     \
-            keep(args, core, cores);                                                                                   \
+            keep(master, new_master, shadow, elements, core, cores);                                                   \
             return;                                                                                                    \
         }                                                                                                              \
         for (uint32_t at = whole + core; at < elements; at += cores)                                                   \
             step_##format(master + at, grad + at, rate, new_master + at, shadow + at, 1);                              \
-        master += core * TDCO_BLOCK;                                                                                   \
-        new_master += core * TDCO_BLOCK;                                                                               \
-        shadow += core * TDCO_BLOCK;                                                                                   \
-        for (grad += core * TDCO_BLOCK; grad < end; grad += cores * TDCO_BLOCK) {                                      \
-            step_##format(master, grad, rate, new_master, shadow, TDCO_BLOCK);                                         \
-            master += cores * TDCO_BLOCK;                                                                              \
-            new_master += cores * TDCO_BLOCK;                                                                          \
-            shadow += cores * TDCO_BLOCK;                                                                              \
+        master += core * PIECE;                                                                                        \
+        new_master += core * PIECE;                                                                                    \
+        shadow += core * PIECE;                                                                                        \
+        for (grad += core * PIECE; grad < end; grad += cores * PIECE) {                                                \
+            for (uint32_t i = 0; i < PIECE; i += TDCO_BLOCK) {                                                         \
+                step_##format(master + i, grad + i, rate, new_master + i, shadow + i, TDCO_BLOCK);                     \
+                APART;                                                                                                 \
+            }                                                                                                          \
+            master += cores * PIECE;                                                                                   \
+            new_master += cores * PIECE;                                                                               \
+            shadow += cores * PIECE;                                                                                   \
         }                                                                                                              \
     }
 
 SGD(f16, uint16_t)
 SGD(f32, float)
+
+/* Columns of a strip: their factors stay in registers while it goes down the rows. */
+enum { STRIP = 16, GROUP = 4 };
+
+TDCO_APART void strip(const float *master, const uint16_t *a, const uint16_t *b, float rate, float *new_master,
+                      uint16_t *shadow, uint32_t rows, uint32_t n)
+{
+    float right[STRIP];
+    for (int j = 0; j < STRIP; j++)
+        right[j] = -rate * tdco_h2f(b[j]);
+    for (const uint16_t *end = a + rows; a != end; a++) {
+        const float left = tdco_h2f(*a);
+#pragma GCC unroll 4
+        for (int j = 0; j < STRIP; j += GROUP) {
+            float value[GROUP];
+            for (int i = 0; i < GROUP; i++)
+                value[i] = master[j + i];
+            for (int i = 0; i < GROUP; i++)
+                value[i] = tdco_canonical(tdco_fma(left, right[j + i], value[i]));
+            for (int i = 0; i < GROUP; i++)
+                new_master[j + i] = value[i];
+            for (int i = 0; i < GROUP; i++)
+                shadow[j + i] = tdco_f2h(value[i]);
+            APART;
+        }
+        master += n;
+        new_master += n;
+        shadow += n;
+    }
+}
+
+/* A column of its own. */
+TDCO_APART void column(const float *master, const uint16_t *a, float right, float *new_master, uint16_t *shadow,
+                       uint32_t rows, uint32_t n)
+{
+    for (const uint16_t *end = a + rows; a != end; a++) {
+        const float value = tdco_canonical(tdco_fma(tdco_h2f(*a), right, *master));
+        *new_master = value;
+        *shadow = tdco_f2h(value);
+        master += n;
+        new_master += n;
+        shadow += n;
+    }
+}
+
+/* Where the gradient is a column times a row: it is never made. Cores share the rows of all strips, then those of the
+ * columns beside them.
+ * p: master f32[m,n], a[m], b[n], ok i32[1] of both, new master, new shadow.  i: m, n.  f: rate. */
+void tdco_outer_sgd_f16(const tdco_args *args, uint32_t core, uint32_t cores)
+{
+    const uint32_t m = args->i[0], n = args->i[1], strips = n / STRIP;
+    const float *master = args->p[0], rate = args->f[0];
+    const uint16_t *a = args->p[1], *b = args->p[2];
+    float *new_master = args->p[5];
+    uint16_t *shadow = args->p[6];
+    if (!*(const int32_t *)args->p[3] || !*(const int32_t *)args->p[4]) {
+        keep(master, new_master, shadow, m * n, core, cores);
+        return;
+    }
+    tdco_range share = tdco_share(m * strips, core, cores);
+    uint32_t j = share.begin / m, row = share.begin - j * m;
+    for (uint32_t rows, left = share.end - share.begin; left; left -= rows, row = 0, j++) {
+        const uint32_t at = row * n + j * STRIP;
+        rows = left < m - row ? left : m - row;
+        strip(master + at, a + row, b + j * STRIP, rate, new_master + at, shadow + at, rows, n);
+    }
+    if (n == strips * STRIP)
+        return;
+    share = tdco_share(m, core, cores);
+    for (j = strips * STRIP; j < n; j++) {
+        const uint32_t at = share.begin * n + j;
+        column(master + at, a + share.begin, -rate * tdco_h2f(b[j]), new_master + at, shadow + at,
+               share.end - share.begin, n);
+    }
+}

@@ -240,7 +240,7 @@ def test_only_the_compiled_program_computes(lp: Path, tmp_path: Path) -> None:
     inputs = digit_inputs(lp)
     right = run(lp, inputs)
     text = (lp / "program.c").read_text()
-    match = re.search(r"tdco_sgd_f32, \{[^}]*\}, \{10\},\s*\{([0-9.e-]+)f\}\},", text)
+    match = re.search(r"tdco_sgd_f16, \{[^}]*\}, \{10\},\s*\{([0-9.e-]+)f\}\},", text)
     assert match, "no learning rate in the SGD call"
     corrupted = tmp_path / "corrupted"
     corrupted.mkdir()

@@ -12,13 +12,14 @@ from .harness import L1, run_kernel
 
 @pytest.mark.parametrize("symbol", ["tdco_finite_f16", "tdco_finite_product_f16"])
 @pytest.mark.parametrize("engine_finite", [0, 1])
-def test_a_flag_that_is_clear_speaks_for_products_alone(symbol: str, engine_finite: int) -> None:
+@pytest.mark.parametrize("alone", [0, 1])
+def test_a_flag_that_is_clear_speaks_for_products_alone(symbol: str, engine_finite: int, alone: int) -> None:
     l1 = L1()
     x, ok = l1.alloc("x", 64), l1.alloc("ok", 4)
     l1.view(x, (32,), (2,), np.dtype(np.float16))[:] = np.inf
     answer = l1.view(ok, (1,), (4,), np.dtype(np.int32))
-    answer[0] = 1
-    run_kernel(l1, KernelCall(symbol, (x, ok), (32,)), 8, engine_finite)
+    answer[0] = 5 if alone else 1
+    run_kernel(l1, KernelCall(symbol, (x, ok), (32, alone)), 8, engine_finite)
     assert answer[0] == (engine_finite and "product" in symbol)
 
 

@@ -51,7 +51,7 @@ def test_cct2_strategies_have_the_published_size(strategy: str, tensors: int, tr
     assert len(training.trainable) == tensors
     assert sum(step.type(n).size for n in training.trainable) == trainable
     assert step_flop(step) / 1e6 == pytest.approx(mflop, abs=0.005)
-    assert len([n for n in step.nodes if n.op == "SGD"]) == tensors
+    assert len([n for n in step.nodes if n.op in ("SGD", "OuterSGD")]) == tensors
 
 
 def test_inference_is_the_forward_pass() -> None:
@@ -68,7 +68,7 @@ def test_nothing_is_computed_below_the_deepest_trained_tensor() -> None:
     assert not any(s.startswith(("blocks.0", "tokenizer", "position")) for s in sources)
     assert "blocks.1.norm1.layer_norm" not in sources, "q, k and v are the deepest: no gradient passes them"
     _, lp = cct2_step("lp")
-    assert sum(n.op == "MatMul" and any(".grad" in o for o in n.outputs) for n in lp.nodes) == 1, "dW of fc alone"
+    assert not any(".grad" in o for n in lp.nodes if n.op == "MatMul" for o in n.outputs), "dW of fc is its update"
 
 
 @pytest.mark.parametrize("pretrained", [False, True])

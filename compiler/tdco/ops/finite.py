@@ -23,6 +23,8 @@ from .loss_scale import flag_of, require_scale
 
 SCAN, PRODUCT = "tdco_finite_f16", "tdco_finite_product_f16"
 """Of any gradient, and of one that the engine computed."""
+ALONE_ELEMENTS = 256
+"""Up to which one core looks at all of them sooner than a call of its own sets the answer that all cores may clear."""
 
 
 def infer(types: Sequence[Any], attrs: Attrs) -> tuple[TensorType, ...]:
@@ -47,9 +49,10 @@ def lower(node: Node, tile: Tile) -> Commands:
     (x, *scale), (ok,) = tile.inputs, tile.outputs
     assert x and ok
     symbol = PRODUCT if node.attrs.get("engine") else SCAN if x.dtype == "f16" else "tdco_finite_f32"
-    scan = KernelCall(symbol, (x.ref, ok.ref), (prod(x.shape),))
+    alone = tile.first and tile.last and not scale and prod(x.shape) <= ALONE_ELEMENTS
+    scan = KernelCall(symbol, (x.ref, ok.ref), (prod(x.shape), int(alone)))
     begin = KernelCall("tdco_scaled_begin_f32" if scale else "tdco_finite_begin", refs(*scale, ok))
-    return [begin, scan] if tile.first else [scan]
+    return [begin, scan] if tile.first and not alone else [scan]
 
 
 def planted(dtype: type[np.floating], value: float, at: int) -> np.ndarray:
@@ -71,6 +74,7 @@ OPS = (
             Sample((TensorType((128,), "f32"),)),
             Sample((TensorType((1,)),)),
             Sample((planted(np.float16, np.inf, 20),), {"engine": 1}),
+            Sample((TensorType((20, 13)),)),
             *(Sample((TensorType((128,)), np.array([scale], np.float32))) for scale in (1.0, 512.0, 2.0**24)),
             Sample((planted(np.float16, np.nan, 20), np.array([512.0], np.float32))),
             *(

@@ -49,9 +49,13 @@ def grad(b: Builder, node: Node, dys: Sequence[str | None], wanted: Sequence[boo
     if b.type(node.inputs[2]).shape == b.type(dy).shape:
         return dx, dw, dy
     dbias = None
-    if wanted[2]:  # a long sum of an activation's size: fp32
-        attrs = {"axes": (0,), "keepdims": 0, "dtype": "f32"}
-        dbias = b.add1("ReduceSum", [flat(b, dy, node.source)], attrs, f"{node.inputs[2]}.grad", node.source)
+    if wanted[2]:
+        rows, hint = flat(b, dy, node.source), f"{node.inputs[2]}.grad"
+        if b.type(rows).shape[0] == 1:
+            dbias = b.add1("Reshape", [rows], {"shape": b.type(rows).shape[1:]}, hint, node.source)
+        else:  # a long sum of an activation's size: fp32
+            attrs = {"axes": (0,), "keepdims": 0, "dtype": "f32"}
+            dbias = b.add1("ReduceSum", [rows], attrs, hint, node.source)
     return dx, dw, dbias
 
 
