@@ -214,7 +214,6 @@ bool L3Dma::store(uint32_t offset, uint32_t value, uint64_t now, const Memory &l
     if (fault.raised())
         return false;
     running = true;
-    started++;
     current = next;
     end_cycle = now + TDCO_L3_STARTUP_CYCLES + uint64_t(current.bytes) * TDCO_L3_CYCLES_PER_BYTE;
     return true;

@@ -64,7 +64,7 @@ struct L3Transfer {
 
 struct L3Dma {
     L3Transfer next, current; // being programmed; running
-    uint32_t started = 0, finished = 0;
+    uint32_t finished = 0;
     bool running = false;
     uint64_t end_cycle = 0;
     uint64_t bytes_moved = 0;

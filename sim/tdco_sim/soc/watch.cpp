@@ -82,7 +82,7 @@ void Watch::restart()
 {
     for (Position &position : at)
         position = Position();
-    jobs_ended = transfers_ended[0] = transfers_ended[1] = calls_entered = command = 0;
+    jobs_ended = transfers_ended[0] = transfers_ended[1] = l3_begun = calls_entered = command = 0;
 }
 
 bool Watch::is_read_only(uint32_t addr, uint32_t bytes) const
@@ -162,12 +162,17 @@ void Watch::transfer_ended(const Transfer &t, uint64_t now)
 void Watch::l3_started(const L3Dma &l3_dma, uint64_t now, Fault &fault)
 {
     const L3Transfer &t = l3_dma.current;
+    if (!buffers.empty()) {
+        const bool inside = buffer_of(t.l2, t.bytes);
+        if (!inside || !buffer_of(t.l3, t.bytes))
+            fault = {"L3 DMA transfer outside the buffers of its command", NO_HART, 0, inside ? t.l3 : t.l2};
+    }
     if (t.to_l2 && is_read_only(t.l2, t.bytes))
         fault = {"L3 DMA transfer into the program's code or constants", NO_HART, 0, t.l2};
     if (dma_l2.conflict(t.l2, t.bytes, t.to_l2))
         fault = {"L3 DMA transfer of bytes a DMA transfer under way uses", NO_HART, 0, t.l2};
     l3_l2.add(t.l2, t.bytes, t.to_l2, 1);
-    traced(TRACK_L3, l3_dma.started - 1, now, l3_dma.end_cycle);
+    traced(TRACK_L3, l3_begun++, now, l3_dma.end_cycle);
 }
 
 void Watch::l3_ended(const L3Transfer &t) { l3_l2.add(t.l2, t.bytes, t.to_l2, -1); }

@@ -127,7 +127,7 @@ struct Watch {
     std::deque<InFlight> jobs, unseen; // `unseen`: ended, and nobody knows
     std::deque<std::pair<Transfer, Issuer>> transfers;
     uint32_t words[TDCO_JOB_WORDS] = {}, jobs_pushed = 0;
-    uint32_t jobs_ended = 0, transfers_ended[2] = {}, calls_entered = 0;
+    uint32_t jobs_ended = 0, transfers_ended[2] = {}, l3_begun = 0, calls_entered = 0;
     uint64_t last_job_end = 0, last_transfer_end[2] = {}, refused_before = 0;
     uint32_t command = 0;
 
