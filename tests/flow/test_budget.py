@@ -33,12 +33,12 @@ def roomy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def tight(roomy: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same step in an L2 that is about 40 KB too small for it and its firmware."""
+    """The same step in an L2 that is about 20 KB too small for it and its firmware."""
     stats = load_program(roomy)["stats"]
     tables = stats["copies"] * ENTRY_BYTES[IN] + stats["gemm_jobs"] * ENTRY_BYTES[GEMM]
     firmware_bytes = CODE_BYTES + tables + stats["kernels"] * ENTRY_BYTES[CALL]
     out = tmp_path_factory.mktemp("tight") / "out"
-    l2_bytes = (stats["l2_peak_bytes"] + firmware_bytes - (40 << 10)) // 4 * 4
+    l2_bytes = (stats["l2_peak_bytes"] + firmware_bytes - (20 << 10)) // 4 * 4
     compile_model(load(f"{HERE}:deep_gelu"), "full", CFG, out, l2_bytes=l2_bytes)
     return out
 
