@@ -41,14 +41,14 @@ def rematerialise(
     """
     found: list[Recomputed] = []
     target = 0
-    while True:
+    for _ in graph.nodes:
         lives = _Lives(graph, homes)
         target = target or lives.peak_bytes - excess_bytes
         if lives.peak_bytes <= target:
-            return graph, tuple(found)
+            break
         options = [o for o in _options(lives, cycles) if o.saved_bytes >= MIN_SAVED_BYTES]
         if not options:
-            return graph, tuple(found)
+            break
         best = min(options, key=lambda o: (o.product, -o.saved_bytes / max(1, o.cycles), o.value))
         known = graph.values
         graph = verify(_recompute(graph, best.nodes, best.before, lives.peak))
@@ -56,6 +56,7 @@ def rematerialise(
         copies = tuple(n.outputs[0] for n in graph.nodes if n.outputs[0] in new and not get_op(n.op).view)
         found.append(Recomputed(best.value, best.saved_bytes, best.cycles, copies))
         homes = {*homes, *new}
+    return graph, tuple(found)
 
 
 @dataclass(frozen=True)
