@@ -106,9 +106,9 @@ def test_the_tiles_are_the_runs(measured: tuple[Path, Json]) -> None:
     assert tiles["cycles"] == f"{said['cycles']:,}"
     assert tiles["updates per second"] == f"{said['updates_per_second']:,.0f}"
     assert tiles["FLOP per cycle"] == f"{said['flop_per_cycle']:.1f}"
-    assert tiles["energy"] == f"{said['energy_uj']['total']:,.0f} µJ"
+    assert tiles["energy"] == f"{said['energy_uj']['total']:.3g} µJ"
     assert tiles["words compared"] == f"{said['words_compared']:,}"
-    assert tiles["update error"] == f"{said['max_rel_error']:.2%}"
+    assert float(tiles["update error"].rstrip("%")) == pytest.approx(100 * said["max_rel_error"], abs=0.005)
     assert tiles["memory"] == f"{memory['total_bytes'] / 1024:,.1f} KB"
 
 
@@ -161,8 +161,11 @@ def test_the_roofline_has_every_gemm_and_kernel(measured: tuple[Path, Json]) -> 
     kernels = said["profile"]["kernels"]
     assert len(marks["kernels"]["x"]) == sum(k["flop"] > 0 for k in kernels.values())
     trained = sum(document["train"]["trainable"].values())
-    updates = sum(k["flop"] for name, k in kernels.items() if name.startswith("tdco_sgd"))
-    assert updates == 2 * trained  # a multiplication by the rate and a subtraction each
+    updates = [k for name, k in kernels.items() if name.startswith("tdco_sgd")]
+    rates = sum(k["calls"] for k in updates) * CFG.cores
+    assert (
+        0 <= sum(k["flop"] for k in updates) - 2 * trained <= rates
+    )  # a multiply-add each, and the rate on every core
 
 
 def test_the_training_log_becomes_curves(measured: tuple[Path, Json]) -> None:

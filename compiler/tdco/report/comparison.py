@@ -27,7 +27,7 @@ ENERGY_PARTS = {
 def sections(steps: Sequence[Step]) -> list[Section]:
     labels = names(steps)
     made = [
-        Section("summary", "Side by side", _tiles(steps, labels)),
+        Section("summary", "Side by side", _legend(steps, labels) + _tiles(steps, labels)),
         Section(
             "cycles",
             "Where the cycles go",
@@ -53,11 +53,21 @@ def sections(steps: Sequence[Step]) -> list[Section]:
 
 
 def names(steps: Sequence[Step]) -> list[str]:
-    """The shortest of strategy, model and configuration that tell the steps apart, else their folders."""
+    """The fewest of strategy, model and configuration that tell the steps apart, else their folders."""
     fields = [_fields(step) for step in steps]
-    differing = [i for i in range(3) if len({f[i] for f in fields}) > 1] or [0]
-    found = [" · ".join(f[i] for i in differing) for f in fields]
-    return found if len(set(found)) == len(found) else [str(step.out) for step in steps]
+    for chosen in ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)):
+        found = [" · ".join(of[i] for i in chosen) for of in fields]
+        if len(set(found)) == len(found):
+            return found
+    return [str(step.out) for step in steps]
+
+
+def _legend(steps: Sequence[Step], labels: Sequence[str]) -> str:
+    """What the names stand for, where they do not say all."""
+    if len({_fields(step)[1:] for step in steps}) == 1:
+        return ""
+    said = (f"<b>{escape(label)}</b>: {escape(step.title)}" for label, step in zip(labels, steps, strict=True))
+    return f"<p>{'; '.join(said)}.</p>"
 
 
 def _tiles(steps: Sequence[Step], labels: Sequence[str]) -> str:

@@ -68,8 +68,8 @@ def _table(step: Step, levels: Sequence[str]) -> str:
     kept = ", ".join(f"{size(memory[f'{c}_bytes'])} {c}" for c in PERSISTENT if memory[f"{c}_bytes"])
     return (
         f"<p>From step to step, {kept or 'nothing'} stay. What comes and goes needs "
-        f"{size(memory['dynamic_peak_bytes'])} in L1 and L2 together; every tensor counted once, it cannot be less "
-        f"than {size(memory['dynamic_bound_bytes'])} in this order of commands.</p>" + table("levels", head, rows)
+        f"{size(memory['dynamic_peak_bytes'])} in L1 and L2 together; holding every tensor once, and whole, from its "
+        f"first command to its last would take {size(memory['dynamic_bound_bytes'])}.</p>" + table("levels", head, rows)
     )
 
 

@@ -27,7 +27,7 @@ def tiles(step: Step) -> list[Tile]:
     total, unit = size(needed).split()
     places = f"peak in L1 {size(run['l1_peak_bytes'])}, in L2 {size(run['l2_peak_bytes'])}"
     milliseconds = f"{step.cycles / hw.clock_hz * 1000:.2f} ms at {hw.clock_hz / 1e6:.0f} MHz"
-    use = f"{share(rate, peak)} of the engine's {peak}; {flop / 1e6:,.1f} MFLOP a step"
+    use = f"{share(rate, peak)} of the engine's {peak}; {count(flop / 1e6)} MFLOP a step"
     found = [
         Tile("cycles", count(step.cycles), "", milliseconds, step.cycles),
         Tile("updates per second", f"{updates:,.0f}", "", "steps one after the other", updates),
@@ -38,13 +38,13 @@ def tiles(step: Step) -> list[Tile]:
         most = max((k for k in energy if k != "total"), key=lambda part: energy[part])
         more = f"an estimate; {share(energy[most], energy['total'])} {most}"
         microjoule = energy["total"] / run["steps"]
-        found.append(Tile("energy", f"{microjoule:,.0f}", "µJ", more, microjoule))
+        found.append(Tile("energy", count(microjoule), "µJ", more, microjoule))
     differ = f"{count(run['mismatches'] or 0)} differ from platform host"
     compared = run["words_compared"] or 0
     found.append(Tile("words compared", count(compared), "", differ, compared))
-    if run["max_rel_error"] is not None:
+    if (error := run["max_rel_error"]) is not None:
         more = "relative L2 against torch fp32" + (f", {run['steps']} steps" if run["steps"] > 1 else "")
-        found.append(Tile("update error", f"{run['max_rel_error']:.2%}", "", more, run["max_rel_error"]))
+        found.append(Tile("update error", f"{error:.2%}" if error > 1e-4 else f"{error:.1e}", "", more, error))
     train = step.document["train"]
     trained = sum(train["trainable"].values())
     found.append(Tile("trained parameters", count(trained), "", f"of {count(train['parameters'])}", trained))
