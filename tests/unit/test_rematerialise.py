@@ -8,8 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from tdco.autodiff import training_graph
+from tdco.cost import default_costs
 from tdco.ir import Builder, Graph, TensorType, evaluate, verify
+from tdco.layout import assign_layout
 from tdco.passes import rematerialise
+from tdco.tile import choose_tiling
+from tdco.units import make_units
 from tdco_spec import get_config
 
 from ..flow.models import cct2
@@ -65,9 +69,13 @@ def test_recomputation_waits_until_it_is_wanted() -> None:
     for name in (name for r in found for name in r.nodes):
         node = after.producers()[name]
         assert order.index("f23") <= order.index(str(node.attrs["behind"])) < order.index(name)
-    commands = [c for c in compile_graph(after, CFG).schedule.commands if hasattr(c.op, "symbol")]
-    places = [after.nodes[c.node].outputs[0] for c in commands]
-    assert all(places.index("f23") < places.index(name) for r in found for name in r.nodes)
+    graph, layout = assign_layout(after)
+    costs = default_costs(CFG)
+    _, units = make_units(graph, layout, choose_tiling(graph, layout, costs), costs)
+    for unit in units:
+        if behind := graph.nodes[unit.node].attrs.get("behind"):
+            waits = {i for i, other in enumerate(units) if graph.nodes[other.node].outputs[0] == behind}
+            assert waits and waits <= set(unit.before)
 
 
 def test_nothing_changes_where_nothing_can_be_won() -> None:
