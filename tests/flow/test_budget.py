@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from tdco.budget import CODE_BYTES, ENTRY_BYTES
 from tdco.cli._engines import engine_library
+from tdco.cli.compile import show_choices
 from tdco.cli.run import hw_of, load_program, step_inputs
 from tdco.order import CALL, GEMM, IN, OUT
 from tdco.pipeline import CHOICES, compile_model
@@ -82,6 +83,19 @@ def test_the_firmware_takes_what_the_budget_says(roomy: Path, monkeypatch: pytes
     monkeypatch.setattr(firmware, "linker_script", lambda cfg: script)
     with pytest.raises(SimError, match="will not fit in region 'l2'"):
         firmware.build_program(roomy, CFG)
+
+
+def test_choices_are_told_in_words(tight: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    choices, train = json.loads((tight / CHOICES).read_text()), load_program(tight)["train"]
+    show_choices(choices, train["recomputed"], train["recomputed_cycles"])
+    told, printed = capsys.readouterr()[::-1]
+    assert not printed, "stdout is for results"
+    for n in choices["nodes"]:
+        assert f"{n['node']} {n['op']} {n['name']}" in told
+    assert "X on rows" in told and ", again" in told
+    assert f"the step takes {train['recomputed_cycles']:,} modelled cycles more" in told
+    assert all(f"{cycles:,}" in told for cycles in choices["tried"].values())
+    assert f"bound by: {choices['bound']}" in told
 
 
 def test_choices_add_up(roomy: Path) -> None:
