@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from tdco.data import load as load_data
 from tdco.errors import TdcoError
 from tdco.ir import evaluate
 from tdco.reference import accuracy
+from tdco.zoo import cct2_cifar10
 from tdco.zoo.cct2 import PARAMETERS, checkpoint
 
 from ..flow.models import HERE, cct2, own
@@ -45,6 +47,18 @@ def test_fresh_weights_follow_the_seed() -> None:
     modules = [zoo.load("cct2", pretrained=False, seed=s).module for s in (3, 3, 4)]
     drawn = [m.get_parameter("fc.weight") for m in modules if m is not None]
     assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("TDCO_DATA" not in os.environ, reason="TDCO_DATA does not say where CIFAR-10 is")
+def test_the_cifar10_checkpoint_is_as_good_as_it_says() -> None:
+    arrays, meta = checkpoint(cct2_cifar10.CHECKPOINT)
+    assert sum(a.size for a in arrays.values()) == PARAMETERS and {a.dtype for a in arrays.values()} == {np.dtype("f2")}
+    data, model = load_data("cifar10"), zoo.load("zoo:cct2_cifar10").module
+    assert model is not None
+    if data.name == meta["data"]:
+        found = accuracy(model, data.test_images.astype(np.float32), data.test_labels)
+        assert found == pytest.approx(meta["accuracy"], abs=1e-3) and found > 0.5
 
 
 def test_checkpoint_is_small_and_as_good_as_it_says() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.resources import files
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -99,11 +100,11 @@ class Cct2(Cct):
         super().__init__((64, EMBED), TOKENS, 2, HEADS, EMBED)
 
 
-def build(pretrained: bool = True, seed: int = 0) -> tuple[nn.Module, Tensor]:
+def build(pretrained: bool = True, seed: int = 0, shipped: str = CHECKPOINT) -> tuple[nn.Module, Tensor]:
     """CCT-2 in eval mode and an example input [1,3,32,32].
 
-    ``pretrained`` loads the shipped checkpoint (upright digits, see ``zoo.pretrain``); otherwise the weights are drawn
-    as SHI-Labs draws them, from ``seed``.
+    ``pretrained`` loads the checkpoint ``shipped`` (upright digits, see ``zoo.pretrain``); otherwise the weights are
+    drawn as SHI-Labs draws them, from ``seed``.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -112,13 +113,13 @@ def build(pretrained: bool = True, seed: int = 0) -> tuple[nn.Module, Tensor]:
     count = sum(p.numel() for p in model.parameters())
     assert count == PARAMETERS, f"CCT-2 has {PARAMETERS} parameters, this module {count}"
     if pretrained:
-        arrays = checkpoint()[0]
+        arrays = checkpoint(shipped)[0]
         model.load_state_dict({k: torch.from_numpy(v.astype(np.float32)) for k, v in arrays.items()})
     return model, example
 
 
-def checkpoint() -> tuple[dict[str, np.ndarray], dict[str, float]]:
+def checkpoint(shipped: str = CHECKPOINT) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The shipped fp16 parameters by name, and how they were obtained (held-out accuracy and settings)."""
-    with (files(__package__) / CHECKPOINT).open("rb") as file, np.load(file) as arrays:
-        meta = {k.removeprefix("meta."): float(arrays[k]) for k in arrays.files if k.startswith("meta.")}
+    with (files(__package__) / shipped).open("rb") as file, np.load(file) as arrays:
+        meta = {k.removeprefix("meta."): arrays[k].item() for k in arrays.files if k.startswith("meta.")}
         return {k: arrays[k] for k in arrays.files if not k.startswith("meta.")}, meta
