@@ -43,26 +43,28 @@ class L1:
     def __init__(self, start: int, end: int) -> None:
         self.segments = [Segment(aligned(start), end, None, 0)]
 
-    def windows(self, size_bytes: int) -> Iterator[tuple[int, list[Segment]]]:
-        """(offset, segments it covers) of every place worth considering: at the start or the end of a segment."""
+    def windows(self, size_bytes: int) -> Iterator[tuple[int, int, int]]:
+        """(offset, first and last segment it covers) of every place worth considering: at the start or the end of a
+        segment."""
         segments = self.segments
-        top = segments[-1].end
+        top, last = segments[-1].end, 0
         for first, segment in enumerate(segments):
-            if segment.start + size_bytes > top:
+            end = segment.start + size_bytes
+            if end > top:
                 break
-            last = first
-            while segments[last].end < segment.start + size_bytes:
+            while segments[last].end < end:
                 last += 1
-            yield segment.start, segments[first : last + 1]
+            yield segment.start, first, last
+        first = len(segments) - 1
         for last in range(len(segments) - 1, -1, -1):
             offset = (segments[last].end - size_bytes) // 16 * 16
             if offset < segments[0].start:
                 break
-            first = last
+            first = min(first, last)
             while segments[first].start > offset:
                 first -= 1
             if segments[first].start != offset:
-                yield offset, segments[first : last + 1]
+                yield offset, first, last
 
     def take(self, held: Held) -> None:
         """Puts ``held`` at its offset, where everything is free."""

@@ -103,7 +103,7 @@ class Schedule:
     cycles: int = 0
     floor_cycles: int = 0
     busy: tuple[int, int, int, int] = (0, 0, 0, 0)
-    tried: tuple[tuple[int, int], ...] = ()
+    tried: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,9 @@ from .work import aligned
 
 PATIENCE_CYCLES = 400
 """How much later a more urgent unit may start than the first that could."""
-AHEAD_NODES = (96, 24, 12, 4)
-"""How far units may run ahead of the oldest unfinished node: whichever gives the fewest modelled cycles."""
+ORDERS = ((96, False), (96, True), (24, False), (24, True), (12, False), (4, True))
+"""How many nodes units may run ahead of the oldest unfinished one, and whether cores that the engine waits for do first
+what leads to its next unit soonest: whichever gives the fewest modelled cycles."""
 NARROW_NODES = (2, 1, 0)
 """The same where the blocks in use do not fit L1 otherwise: the first that does."""
 FULL_SHARE = 0.85
@@ -52,7 +53,7 @@ class Planned:
     offsets: Mapping[str, int]
     cycles: int
     busy: tuple[int, int, int, int]
-    tried: tuple[tuple[int, int], ...] = ()
+    tried: tuple[tuple[str, int], ...] = ()
 
 
 def schedule_units(blocks: Mapping[str, Block], units: Sequence[Unit], costs: Costs, stay: Collection[str]) -> Planned:
@@ -62,13 +63,13 @@ def schedule_units(blocks: Mapping[str, Block], units: Sequence[Unit], costs: Co
         TdcoError: a node's blocks do not fit L1.
     """
     found: list[Planned] = []
-    tried: list[tuple[int, int]] = []
-    for ahead in (*AHEAD_NODES, *NARROW_NODES):
+    tried: list[tuple[str, int]] = []
+    for ahead, feeding in (*ORDERS, *((narrow, False) for narrow in NARROW_NODES)):
         if found and ahead in NARROW_NODES:
             break
         try:
-            found.append(_Scheduler(blocks, units, costs, stay, ahead).run())
-            tried.append((ahead, found[-1].cycles))
+            found.append(_Scheduler(blocks, units, costs, stay, ahead, feeding).run())
+            tried.append((f"{ahead}, the engine first" if feeding else str(ahead), found[-1].cycles))
         except NoRoom as e:
             failure = e
     if not found:
@@ -78,9 +79,15 @@ def schedule_units(blocks: Mapping[str, Block], units: Sequence[Unit], costs: Co
 
 class _Scheduler:
     def __init__(
-        self, blocks: Mapping[str, Block], units: Sequence[Unit], costs: Costs, stay: Collection[str], ahead: int
+        self,
+        blocks: Mapping[str, Block],
+        units: Sequence[Unit],
+        costs: Costs,
+        stay: Collection[str],
+        ahead: int,
+        feeding: bool,
     ) -> None:
-        self.blocks, self.costs, self.ahead = blocks, costs, ahead
+        self.blocks, self.costs, self.ahead, self.feeding = blocks, costs, ahead, feeding
         self.units = _wait_for_whole_blocks(units, blocks)
         self.users: dict[str, list[int]] = {}
         self.writers: dict[str, int] = {}
@@ -91,6 +98,7 @@ class _Scheduler:
                     self.writers[use.block] = self.writers.get(use.block, 0) + 1
         self.goes_home = _homecoming(self.units, blocks, stay)
         self.urgency = _urgency(self.units)
+        self.way = _ways_to_engine(self.units)
         self.followers: list[list[int]] = [[] for _ in units]
         self.missing = [len(unit.before) for unit in self.units]
         for index, unit in enumerate(self.units):
@@ -176,7 +184,7 @@ class _Scheduler:
     def _next(self, starts: Mapping[int, int]) -> int:
         """The unit to start next: on the resource that can start one first, the most urgent that can start then.
 
-        What frees L1 comes before what fills it.
+        What frees L1 comes before what fills it, but for what the engine waits for.
         """
         best: tuple[int, int] | None = None
         for on_engine in (True, False):
@@ -185,7 +193,9 @@ class _Scheduler:
                 continue
             first = min(mine)[0]
             soon = [i for start, i in mine if start <= first + PATIENCE_CYCLES]
-            urgent = min(soon, key=lambda i: (not self._frees(i), -self.urgency[i], i))
+            starving = self.feeding and not on_engine and (best is None or first < best[0])
+            ways = {i: self.way[i] if starving else 0 for i in soon}
+            urgent = min(soon, key=lambda i: (ways[i], not self._frees(i), -self.urgency[i], i))
             if best is None or first < best[0]:
                 best = (first, urgent)
         assert best
@@ -366,14 +376,21 @@ class _Scheduler:
         """
         best: tuple[float, int] | None = None
         found: tuple[float, int, int, list[Segment]] | None = None
-        for offset, segments in self.l1.windows(aligned(block.bytes)):
-            score = self._score(segments, needed, earliest, busy, index)
-            if score is None:
-                continue
-            cost, free_at = score if self.ahead else (0, score[1])
-            far = offset if block.bytes >= self.large_bytes else -offset
-            if best is None or (cost, far) < best:
-                best, found = (cost, far), (cost, free_at, offset, segments)
+        segments = self.l1.segments
+        scores = [self._score(segment, busy, index) for segment in segments]
+        begin, large = max(needed, earliest), block.bytes >= self.large_bytes
+        for offset, first, last in self.l1.windows(aligned(block.bytes)):
+            free_at, again = 0, 0.0
+            for at, cycles in scores[first : last + 1]:
+                if at < 0:
+                    break
+                free_at = at if at > free_at else free_at
+                again += cycles
+            else:
+                cost = max(0, free_at - begin) + REFETCH_WEIGHT * again if self.ahead else 0
+                far = offset if large else -offset
+                if best is None or (cost, far) < best:
+                    best, found = (cost, far), (cost, free_at, offset, segments[first : last + 1])
         if found is None:
             live = sorted((h.block.bytes, n) for n, h in self.held.items() if n in busy or h.writing)
             raise NoRoom(f"{block.name} ({block.bytes} bytes) finds no room beside {live[-4:]}")
@@ -410,26 +427,17 @@ class _Scheduler:
             held.writing = True
         return held
 
-    def _score(
-        self, segments: Sequence[Segment], needed: int, earliest: int, busy: Collection[str], index: int
-    ) -> tuple[float, int] | None:
-        """(what a window costs: waiting for it, and fetching again what must leave; when it is free); None: it cannot
-        be had."""
-        free_at, again = 0, 0.0
-        for segment in segments:
-            held = segment.held
-            if held is None:
-                free_at = max(free_at, segment.free_at)
-                continue
-            if held.writing or held.block.name in busy:
-                return None
-            cycles = self._move_cycles(held.block)
-            free_at = max(free_at, held.busy_until, self.out_free + cycles if held.dirty else 0)
-            users = self.users[held.block.name]
-            following = next(i for i in users if not self.done[i])
-            again += cycles * (1 + held.dirty) * (1 + 40 / (1 + abs(following - index)))
-        wait = max(0, free_at - max(needed, earliest))
-        return wait + REFETCH_WEIGHT * again, free_at
+    def _score(self, segment: Segment, busy: Collection[str], index: int) -> tuple[int, float]:
+        """When a segment is free, -1 if it cannot be had, and what it costs to fetch again what must leave it."""
+        held = segment.held
+        if held is None:
+            return segment.free_at, 0.0
+        if held.writing or held.block.name in busy:
+            return -1, 0.0
+        cycles = self._move_cycles(held.block)
+        following = next(i for i in self.users[held.block.name] if not self.done[i])
+        again = cycles * (1 + held.dirty) * (1 + 40 / (1 + abs(following - index)))
+        return max(held.busy_until, self.out_free + cycles if held.dirty else 0), again
 
     def _evict(self, held: Held, node: int) -> None:
         if held.dirty:
@@ -495,6 +503,16 @@ def _wait_for_whole_blocks(units: Sequence[Unit], blocks: Mapping[str, Block]) -
                 writers.setdefault(use.space, {}).setdefault(use.block, []).append(index)
         found.append(replace(unit, before=tuple(sorted(before))))
     return found
+
+
+def _ways_to_engine(units: Sequence[Unit]) -> list[int]:
+    """Cycles of the shortest chain of units on the cores from each one to a unit on the engine."""
+    ways = [sum(unit.cycles for unit in units)] * len(units)
+    for index in range(len(units) - 1, -1, -1):
+        rest = 0 if units[index].on_engine else ways[index]
+        for other in units[index].before:
+            ways[other] = min(ways[other], units[other].cycles + rest)
+    return ways
 
 
 def _urgency(units: Sequence[Unit]) -> list[int]:
