@@ -24,13 +24,11 @@ OFFENDERS = 10
 
 @dataclass(frozen=True)
 class Row:
-    """``count`` commands, or something else of which there is one, and its cycles on both simulators. ``by_word``: on
-    soc with banks that serve the engine's words one by one, as GVSoC's do, and not a line at once, as the RTL's do."""
+    """``count`` commands, or something else of which there is one, and its cycles on both simulators."""
 
     name: str
     count: int
     soc: int
-    by_word: int
     gvsoc: int
 
     @property
@@ -40,9 +38,6 @@ class Row:
 
     def agrees(self, tolerance: float) -> bool:
         return abs(self.soc - self.gvsoc) <= tolerance * self.gvsoc
-
-    def agrees_by_word(self, tolerance: float) -> bool:
-        return abs(self.by_word - self.gvsoc) <= tolerance * self.gvsoc
 
 
 @dataclass(frozen=True)
@@ -60,16 +55,9 @@ class Comparison:
     @property
     def disagreements(self) -> list[Row]:
         """The rows that are further apart than they should be: the step and large kernels."""
-        return [row for row, tolerance in self._limits() if not row.agrees(tolerance)]
-
-    @property
-    def unexplained(self) -> list[Row]:
-        """Those that still are when soc's banks serve word by word."""
-        return [row for row, tolerance in self._limits() if not row.agrees_by_word(tolerance)]
-
-    def _limits(self) -> list[tuple[Row, float]]:
         large = [row for row in self.kernels if max(row.soc, row.gvsoc) > KERNEL_SHARE * self.step.gvsoc]
-        return [(self.step, TOTAL_TOLERANCE), *((row, KERNEL_TOLERANCE) for row in large)]
+        limits = [(self.step, TOTAL_TOLERANCE), *((row, KERNEL_TOLERANCE) for row in large)]
+        return [row for row, tolerance in limits if not row.agrees(tolerance)]
 
 
 def command_cycles(events: Sequence[TraceEvent], tables: Tables, cfg: HwConfig) -> dict[tuple[int, int], int]:
@@ -87,15 +75,13 @@ def command_cycles(events: Sequence[TraceEvent], tables: Tables, cfg: HwConfig) 
     return {key: ends[key] - start for key, start in starts.items()}
 
 
-def compare(
-    soc: Mapping[str, Any], by_word: Mapping[str, Any], gvsoc: Mapping[str, Any], tables: Tables, cfg: HwConfig
-) -> Comparison:
-    """What three runs of one step had to say: their ``stats``, with ``events``.
+def compare(soc: Mapping[str, Any], gvsoc: Mapping[str, Any], tables: Tables, cfg: HwConfig) -> Comparison:
+    """What two runs of one step had to say: their ``stats``, with ``events``.
 
     Raises:
         SimError: if they did not run the same firmware, or not the same commands.
     """
-    runs = {"soc": soc, "soc, by word": by_word, "gvsoc": gvsoc}
+    runs = {"soc": soc, "gvsoc": gvsoc}
     commands = {(command.kind, command.index) for command in tables.commands}
     cycles = []
     for name, stats in runs.items():
@@ -139,9 +125,9 @@ def markdown(comparison: Comparison, title: str) -> list[str]:
         ("furthest apart", comparison.commands[:OFFENDERS]),
     ]
     for name, rows in parts:
-        lines += [f"| {name} | count | soc | soc, by word | GVSoC | soc / GVSoC |", "|---|---|---|---|---|---|"]
+        lines += [f"| {name} | count | soc | GVSoC | soc / GVSoC |", "|---|---|---|---|---|"]
         for r in rows:
-            lines.append(f"| {r.name} | {r.count} | {r.soc:,} | {r.by_word:,} | {r.gvsoc:,} | {r.ratio:.3f} |")
+            lines.append(f"| {r.name} | {r.count} | {r.soc:,} | {r.gvsoc:,} | {r.ratio:.3f} |")
         lines.append("")
     return lines
 

@@ -128,10 +128,9 @@ def test_eight_cores_share_one_bank_fairly(tmp_path: Path) -> None:
     assert min(result[:8]) > 0.8 * 8 * 64
 
 
-@pytest.mark.parametrize("by_word", [False, True])
-def test_banks_serve_cores_in_step_in_their_order(by_word: bool, tmp_path: Path) -> None:
+def test_banks_serve_cores_in_step_in_their_order(tmp_path: Path) -> None:
     elf = build(f"#define STRIDE {4 * CFG.l1_banks}\n" + BANKS, tmp_path)
-    with Simulator(CFG, elf, engine="model", by_word=by_word) as sim:
+    with Simulator(CFG, elf, engine="model") as sim:
         sim.start()
         stop = sim.run(1_000_000)
         assert stop.exit_code == 0, describe(stop, elf, CFG.cores)

@@ -16,7 +16,7 @@ from ._engines import engine_verilog
 
 def _show(result: dict[str, Any]) -> None:
     compared = result["gvsoc_version"] is not None
-    columns = ("name", "soc", "by_word", "gvsoc", "ratio") if compared else ("name", "soc")
+    columns = ("name", "soc", "gvsoc", "ratio") if compared else ("name", "soc")
     title = f"microbenchmarks of {result['config']}, cycles"
     table(title + (f"; GVSoC {result['gvsoc_version']}" if compared else ""), columns, [
         [row[c] for c in columns] for row in result["results"]
@@ -33,8 +33,7 @@ def _show(result: dict[str, Any]) -> None:
 )
 @json_command(_show)
 def micro(config: str, engine: str, update: Path | None) -> dict[str, Any]:
-    """One program's microbenchmarks on soc and GVSoC; ``ok`` says that the two printed the same. Column by_word: on
-    soc with banks of L1 that serve the engine's words one by one, as GVSoC's do."""
+    """One program's microbenchmarks on soc and GVSoC; ``ok`` says that the two printed the same."""
     cfg = get_config(config)
     installed = gvsoc.find() if gvsoc.is_wanted() or update else None
     verilog = engine_verilog(cfg) if engine == "rtl" else None
@@ -43,16 +42,14 @@ def micro(config: str, engine: str, update: Path | None) -> dict[str, Any]:
         if installed is None:
             rows = [{"name": name, "soc": cycles} for name, cycles in soc.items()]
             return {"ok": True, "config": config, "engine": engine, "gvsoc_version": None, "results": rows}
-        by_word, _ = measure.on_soc(cfg, verilog, by_word=True)
         other, output = measure.on_gvsoc(installed, cfg, verilog)
-    compared = measure.compare(soc, by_word, other)
+    compared = measure.compare(soc, other)
     if update:
         measure.write_table(update, compared)
     rows = [
         {
             "name": r.name,
             "soc": r.soc,
-            "by_word": r.by_word,
             "gvsoc": r.gvsoc,
             "ratio": round(r.ratio, 3),
             "agrees": r.agrees,

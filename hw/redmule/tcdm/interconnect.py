@@ -14,7 +14,7 @@ class Interconnect(wiring.Component):
     """Word-interleaved: word ``w`` of L1 is row ``w // l1_banks`` of bank ``w % l1_banks``.
 
     Members:
-        engine: the engine's port; all words that have a byte enabled are granted in the same cycle, or none.
+        engine: the engine's port; its banks may serve it in different cycles, the last of them is that of the grant.
         clients: the 32-bit ports.
         banks: the banks.
     """
@@ -34,13 +34,13 @@ class Interconnect(wiring.Component):
         m = Module()
         cfg = self.cfg
         m.submodules.arbiter = arbiter = Arbiter(cfg)
-        order = Signal(order_bits(cfg))
-        m.d.comb += arbiter.order.eq(order)
-        m.d.sync += order.eq(arbiter.next_order)
+        order, served = Signal(order_bits(cfg)), Signal(cfg.l1_banks)
+        m.d.comb += [arbiter.order.eq(order), arbiter.served.eq(served)]
+        m.d.sync += [order.eq(arbiter.next_order), served.eq(arbiter.next_served)]
         engine = self._engine_request(m, arbiter)
         self._client_requests(m, arbiter)
         self._drive_banks(m, arbiter, engine)
-        self._answer_engine(m)
+        self._answer_engine(m, arbiter)
         self._answer_clients(m)
         return m
 
@@ -98,7 +98,7 @@ class Interconnect(wiring.Component):
             chosen = Signal(len(payloads[0]), name=f"bank_{b}_client")
             with m.If(first.any()):
                 m.d.comb += chosen.eq(any_of(p & f.replicate(len(p)) for p, f in zip(payloads, first, strict=True)))
-            taken = arbiter.engine_gnt & arbiter.engine_banks[b]
+            taken = arbiter.engine_serving[b]
             word, be = engine["wdata"].word_select(b, 32), engine["be"].word_select(b, 4)
             payload = Cat(word, be, port.we, Mux(engine["beyond"][b], next_row, row))
             m.d.comb += [
@@ -106,15 +106,24 @@ class Interconnect(wiring.Component):
                 Cat(bank.wdata, bank.be, bank.we, bank.row).eq(Mux(taken, payload, chosen)),
             ]
 
-    def _answer_engine(self, m: Module) -> None:
+    def _answer_engine(self, m: Module, arbiter: Arbiter) -> None:
+        """The words of a line, of which some were served before the last."""
         banks, words = self.cfg.l1_banks, self.cfg.port_words
         first = Signal(self.bank_bits)
         with m.If(self.engine.req & self.engine.gnt):
             m.d.sync += first.eq(self._bank_of(self.engine.addr))
+        reads = Signal(banks, name="engine_reads")
+        m.d.sync += reads.eq(arbiter.engine_serving)
+        data = []
+        for b, bank in enumerate(self.banks):
+            held = Signal(32, name=f"held_{b}")
+            with m.If(reads[b]):
+                m.d.sync += held.eq(bank.rdata)
+            data.append(Mux(reads[b], bank.rdata, held))
         with m.Switch(first):
             for f in range(banks):
                 with m.Case(f):
-                    m.d.comb += self.engine.rdata.eq(Cat(self.banks[(f + i) % banks].rdata for i in range(words)))
+                    m.d.comb += self.engine.rdata.eq(Cat(data[(f + i) % banks] for i in range(words)))
 
     def _answer_clients(self, m: Module) -> None:
         words = Array(bank.rdata for bank in self.banks)

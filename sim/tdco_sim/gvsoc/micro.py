@@ -27,11 +27,10 @@ Cycles = dict[str, int]
 
 @dataclass(frozen=True)
 class Comparison:
-    """A microbenchmark on both simulators, in cycles; ``by_word``: on soc with L1 word by word."""
+    """A microbenchmark on both simulators, in cycles."""
 
     name: str
     soc: int
-    by_word: int
     gvsoc: int
 
     @property
@@ -41,10 +40,6 @@ class Comparison:
     @property
     def agrees(self) -> bool:
         return abs(self.ratio - 1) <= TOLERANCE
-
-    @property
-    def agrees_by_word(self) -> bool:
-        return abs(self.by_word / self.gvsoc - 1) <= TOLERANCE
 
 
 @cache
@@ -70,15 +65,14 @@ def _results(elf: Elf, read: Callable[[int, int], bytes]) -> Cycles:
     return {text(name): cycles for name, cycles in entries if name}
 
 
-def on_soc(cfg: HwConfig, verilog: str | None = None, by_word: bool = False) -> tuple[Cycles, str]:
-    """Cycles and output on the cluster simulator. Entry "exit" is the whole program. With ``by_word``, L1's banks
-    serve the engine's words one by one, as GVSoC's do.
+def on_soc(cfg: HwConfig, verilog: str | None = None) -> tuple[Cycles, str]:
+    """Cycles and output on the cluster simulator. Entry "exit" is the whole program.
 
     Raises:
         SimError: if the program does not end as it should.
     """
     elf = build(cfg)
-    with Soc(cfg, elf, verilog, engine="model", by_word=by_word) as sim:
+    with Soc(cfg, elf, verilog, engine="model") as sim:
         sim.start()
         stop = sim.run(LIMIT_CYCLES)
         if stop.exit_code != EXIT_CODE:
@@ -99,30 +93,21 @@ def on_gvsoc(gvsoc: Gvsoc, cfg: HwConfig, verilog: str | None = None) -> tuple[C
     return {**_results(elf, run.read), "exit: the whole program": run.cycles}, run.output
 
 
-def compare(soc: Cycles, by_word: Cycles, gvsoc: Cycles) -> list[Comparison]:
-    """What ran on all, in the program's order.
+def compare(soc: Cycles, gvsoc: Cycles) -> list[Comparison]:
+    """What ran on both, in the program's order.
 
     Raises:
         SimError: if they did not run the same.
     """
     if list(soc) != list(gvsoc):
         raise SimError(f"differ: {sorted(set(soc) ^ set(gvsoc))}", "microbenchmarks")
-    return [Comparison(name, soc[name], by_word[name], gvsoc[name]) for name in soc]
+    return [Comparison(name, soc[name], gvsoc[name]) for name in soc]
 
 
 def write_table(page: Path, rows: list[Comparison]) -> None:
-    """Replaces the figures in the page's table of microbenchmarks; the explanations in its last column stay.
-
-    The table is the one under "| microbenchmark |"; rows are added and removed to match.
-    """
+    """Replaces the rows of the page's table of microbenchmarks, the one under "| microbenchmark |"."""
     lines = page.read_text().splitlines()
     begin = next(i for i, line in enumerate(lines) if line.startswith("| microbenchmark |")) + 2
     end = next((i for i in range(begin, len(lines)) if not lines[i].startswith("|")), len(lines))
-    why = {}
-    for line in lines[begin:end]:
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        why[cells[0]] = cells[-1]
-    new = [
-        f"| {r.name} | {r.soc:,} | {r.by_word:,} | {r.gvsoc:,} | {r.ratio:.3f} | {why.get(r.name, '')} |" for r in rows
-    ]
+    new = [f"| {r.name} | {r.soc:,} | {r.gvsoc:,} | {r.ratio:.3f} |" for r in rows]
     page.write_text("\n".join([*lines[:begin], *new, *lines[end:]]) + "\n")

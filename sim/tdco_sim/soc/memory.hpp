@@ -63,7 +63,7 @@ struct Port {
     uint32_t refused = 0;                    // cycles in a row
 };
 
-// The engine's port: consecutive words from a word's address, all granted in the same cycle or none.
+// The engine's port: consecutive words from a word's address, with one grant for all of them.
 struct WidePort {
     bool req = false, we = false, gnt = false;
     uint32_t addr = 0;

@@ -37,7 +37,6 @@ def run(
     limit_cycles: int = LIMIT_CYCLES,
     trace: Path | None = None,
     with_profile: bool = False,
-    by_word: bool = False,
     waves: Path | None = None,
 ) -> RunResult:
     """Runs the program in ``out_dir`` once per entry of ``inputs`` [steps, ...], once if it has none.
@@ -46,8 +45,8 @@ def run(
     bit-exact results, the array's own cycles, no memory traffic. ``tcdm`` (top module tcdm) is L1; without it, the same
     in C++. ``state`` replaces initial state by name. ``on_progress`` is called with (steps done, steps).
     ``limit_cycles`` ends a step that runs away. ``trace`` is a file to write for Perfetto. With ``with_profile``, stats
-    get ``profile``, where the last step's cycles went (see profile.py), and its ``events``. With ``by_word``, banks
-    in C++ serve the engine's words one by one. ``waves`` is a file for the signals of the engine as RTL (see waves.py).
+    get ``profile``, where the last step's cycles went (see profile.py), and its ``events``. ``waves`` is a
+    file for the signals of the engine as RTL (see waves.py).
 
     Raises:
         SimError: if an input does not fit the program, the firmware does not build, or a step stops with a fault; what
@@ -63,7 +62,7 @@ def run(
     feed = {spec["name"]: as_stored(spec, inputs[spec["name"]], (steps,)) for spec in document["inputs"]}
     outputs: list[np.ndarray] = []
     step_cycles: list[int] = []
-    with recorded(waves), Simulator(cfg, elf, verilog, tcdm, engine, by_word, waves is not None) as sim:
+    with recorded(waves), Simulator(cfg, elf, verilog, tcdm, engine, waves is not None) as sim:
         began, cpu_began = time.perf_counter(), time.process_time()
         _load(sim, tables, images, bool(trace))
         for step in range(steps):

@@ -44,15 +44,13 @@ def build(
     verilog: str | None = None,
     tcdm: str | None = None,
     engine: str = "golden",
-    by_word: bool = False,
     waves: bool = False,
 ) -> Path:
     """The simulator of ``cfg``, compiled on first use.
 
     ``verilog`` is the engine (top module redmule); without it, ``engine``: "model", the cycle model, or "golden", with
-    the array's own cycles. ``tcdm`` is L1, interconnect and banks (top module tcdm); without it, the same in C++, or,
-    with ``by_word``, banks in C++ that serve the engine's words one by one. With ``waves``, the engine as RTL writes
-    them as VCD into the file that TDCO_WAVES names.
+    the array's own cycles. ``tcdm`` is L1, interconnect and banks (top module tcdm); without it, the same in C++.
+    With ``waves``, the engine as RTL writes them as VCD into the file that TDCO_WAVES names.
 
     Raises:
         SimError: if Verilator or the C++ compiler fails.
@@ -60,7 +58,7 @@ def build(
     """
     headers = {"tdco_hw.h": c_header(cfg)}
     sources = [HERE / f"{name}.cpp" for name in SOURCES]
-    sources.append(HERE / f"banks_{'rtl' if tcdm else 'by_word' if by_word else 'model'}.cpp")
+    sources.append(HERE / f"banks_{'rtl' if tcdm else 'model'}.cpp")
     includes = [HERE, HERE.parent, HERE.parent / "golden"]
     if verilog is None and tcdm:
         raise ValueError("L1 as RTL needs the engine as RTL")
@@ -141,11 +139,10 @@ class Simulator:
         verilog: str | None = None,
         tcdm: str | None = None,
         engine: str = "golden",
-        by_word: bool = False,
         waves: bool = False,
     ) -> None:
         self.cfg, self.elf = cfg, elf
-        self.library = ctypes.CDLL(str(build(cfg, verilog, tcdm, engine, by_word, waves)))
+        self.library = ctypes.CDLL(str(build(cfg, verilog, tcdm, engine, waves)))
         for name in ("output", "fault"):
             getattr(self.library, f"tdco_soc_{name}").restype = ctypes.c_char_p
         self.library.tdco_soc_open.restype = ctypes.c_void_p
