@@ -101,7 +101,7 @@ def test_a_users_own_onnx_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("zoo:cct9", "there is no model 'cct9' .it has: cct2, cct6, deep_ae"),
+        ("zoo:cct9", "there is no model 'cct9' .it has: cct2, cct2_cifar10, cct6, deep_ae"),
         ("model.tflite", "not recognised .MODEL is zoo:NAME, file.py:function or model.onnx"),
         ("nowhere.onnx", "nowhere.onnx: no such file"),
         ("nowhere.py:f", "nowhere.py: no such Python file"),
