@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 from tdco.cli import main
 from tdco.report import roofline
-from tdco.report.load import load_step
+from tdco.report.load import Slice, load_step
 from tdco_spec import get_config
 
 from . import browser
@@ -166,6 +167,13 @@ def test_the_roofline_has_every_gemm_and_kernel(measured: tuple[Path, Json]) -> 
     assert (
         0 <= sum(k["flop"] for k in updates) - 2 * trained <= rates
     )  # a multiply-add each, and the rate on every core
+
+
+def test_the_engine_streams_operands_by_tiles(measured: tuple[Path, Json]) -> None:
+    job = Slice("engine", 0, 500, "24x32x8", {"node": "1 Gemm", "M": 24, "N": 32, "K": 8})
+    (point,) = roofline.gemm_points(replace(load_step(measured[0]), slices=(job,)))
+    assert (point.flop, point.cycles) == (2 * 24 * 32 * 8, 500)
+    assert point.bytes == 2 * (24 * 8 * 2 + 8 * 32 * 2 + 24 * 32)  # two tiles of N, two of M
 
 
 def test_the_training_log_becomes_curves(measured: tuple[Path, Json]) -> None:
