@@ -56,7 +56,7 @@ def training_graph(
     _require_parameters(forward, trainable)
     if accumulate < 1:
         raise TdcoError(f"cannot accumulate {accumulate} gradients", hint="at least 1")
-    b = Builder(with_state(forward, trainable))
+    b = Builder(with_state(forward, trainable, parse(optimizer).update == "fp32"))
     (y,) = b.outputs
     value = _add_loss(b, loss, y)
     if scale_every is None:
@@ -113,11 +113,13 @@ def _require_parameters(forward: Graph, trainable: Sequence[str]) -> None:
         raise TdcoError("no parameter is trained", forward.name, "use inference_graph, or name some")
 
 
-def with_state(forward: Graph, trainable: Sequence[str]) -> Graph:
-    """``forward`` with the weights ``trainable`` as state, each beside its fp32 master."""
+def with_state(forward: Graph, trainable: Sequence[str], masters: bool = True) -> Graph:
+    """``forward`` with the weights ``trainable`` as state, each beside its fp32 master where there are ``masters``."""
     b = Builder(replace(forward, state={n: forward.constants[n] for n in trainable}))
     for name in trainable:
-        b.add_state(name + MASTER, b.constants.pop(name), "f32", name, forward.values[name].perm)
+        contents = b.constants.pop(name)
+        if masters:
+            b.add_state(name + MASTER, contents, "f32", name, forward.values[name].perm)
     return b.graph()
 
 

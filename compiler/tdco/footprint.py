@@ -9,7 +9,7 @@ from typing import Any
 from .ir import Graph
 from .l3 import at_home
 from .layout import Layout
-from .optimizer import MASTER
+from .optimizer import CARRY, MASTER
 from .program import MemoryPlan
 
 PERSISTENT = ("parameters", "masters", "optimizer")
@@ -106,7 +106,7 @@ def _categories(graph: Graph, layout: Layout) -> Mapping[str, str]:
     """The category of every storage. What depends on the gradient of the loss is a gradient."""
     found = dict.fromkeys(graph.constants, "parameters")
     for name in graph.state:
-        trained = graph.type(name).dtype == "f16"
+        trained = graph.type(name).dtype == "f16" and not name.endswith(CARRY)
         found[name] = "masters" if name.endswith(MASTER) else "parameters" if trained else "optimizer"
     gradients: set[str] = set()
     temporaries: set[str] = set()

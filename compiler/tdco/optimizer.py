@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from math import frexp
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
@@ -14,11 +15,13 @@ from .ir import Builder
 from .ops.adamw import RATES
 from .ops.loss_scale import LARGEST, LEAST, MAX_FLAGS
 
-MASTER, VELOCITY, MOMENTS, SUM = ".master", ".velocity", ".moments", ".sum"
-ADAMW_RATES, COUNT = "adamw.rates", "accumulate.count"
+MASTER, VELOCITY, MOMENTS, SUM, CARRY = SLOTS = ".master", ".velocity", ".moments", ".sum", ".carry"
+ADAMW_RATES, COUNT, STEPS = "adamw.rates", "accumulate.count", "stochastic.steps"
 SCALE, SCALE_COUNTS = "loss_scale", "loss_scale.counts"
 """State of a loss scale that may change: the scale, and its counts of good and of skipped steps."""
-FORMS = "sgd, momentum=0.9 or adamw (with weight decay: adamw=0.01)"
+FORMS = "sgd, momentum=0.9 or adamw (with weight decay: adamw=0.01); sgd,update=fp16|kahan|stochastic: no fp32 master"
+UPDATES = ("fp32", "fp16", "kahan", "stochastic")
+"""What rounding does to a weight: nothing (an fp32 master), all it can, or less by a carry or by chance."""
 LEARNING_RATE = {"sgd": 0.01, "momentum": 0.01, "adamw": 0.001}
 DYNAMIC_SCALE, GOOD_STEPS = 65536.0, 200
 """Of a dynamic loss scale: where it begins, and after how many good steps it doubles."""
@@ -28,10 +31,12 @@ BETA1, BETA2, EPSILON, DECAY = 0.9, 0.999, 1e-8, 0.01
 
 @dataclass(frozen=True)
 class Optimizer:
-    """``kind``: a key of ``LEARNING_RATE``. ``factor``: the momentum, or AdamW's weight decay."""
+    """``kind``: a key of ``LEARNING_RATE``. ``factor``: the momentum, or AdamW's weight decay. ``update``: of
+    ``UPDATES``."""
 
     kind: str
     factor: float = 0.0
+    update: str = "fp32"
 
     @property
     def learning_rate(self) -> float:
@@ -40,21 +45,24 @@ class Optimizer:
 
 
 def parse(text: str) -> Optimizer:
-    """The optimizer of ``sgd``, ``momentum=0.9``, ``adamw`` or ``adamw=0.01``.
+    """The optimizer of ``sgd``, ``momentum=0.9``, ``adamw`` or ``adamw=0.01``; of ``sgd,update=fp16`` and the like.
 
     Raises:
         TdcoError: it is none of these.
     """
-    kind, _, number = text.partition("=")
+    form, _, option = text.partition(",")
+    kind, _, number = form.partition("=")
+    update = option.removeprefix("update=") if option.startswith("update=") else "" if "," in text else "fp32"
     defaults = {"sgd": 0.0, "momentum": None, "adamw": DECAY}
     try:
         factor = float(number) if number else defaults[kind]
     except (KeyError, ValueError):
         factor = None
     limit = {"sgd": 0.0, "momentum": 1.0, "adamw": float("inf")}.get(kind, 0.0)
-    if factor is None or not 0 <= factor < max(limit, 1e-30):
+    known = update == "fp32" or (update in UPDATES and kind == "sgd")
+    if factor is None or not 0 <= factor < max(limit, 1e-30) or not known:
         raise TdcoError(f"optimizer {text!r} is not supported", hint=f"supported: {FORMS}")
-    return Optimizer(kind, factor)
+    return Optimizer(kind, factor, update)
 
 
 def parse_scale(text: str) -> tuple[float, int]:
@@ -102,6 +110,9 @@ def begin(b: Builder, update: Update) -> str:
         attrs = {"lr": update.lr, "beta1": BETA1, "beta2": BETA2, "weight_decay": update.optimizer.factor}
         inputs = [state, count] if count else [state]
         b.updates[state] = b.add1("AdamWRates", inputs, attrs, f"{ADAMW_RATES}.new")
+    if update.optimizer.update == "stochastic":
+        state = b.add_state(STEPS, np.zeros(1, np.int32), "i32")
+        b.updates[state] = b.add1("Count", [state], {"every": 2**31 - 1}, f"{STEPS}.new")
     return count
 
 
@@ -116,7 +127,8 @@ def apply(b: Builder, update: Update, name: str, grad: str, count: str) -> str:
     if count:
         due = b.add1("Due", [ok, count], name=f"{name}.due", source=name)
     attrs = {"lr": update.lr, "loss_scale": (update.loss_scale if constant else 1.0) * update.accumulate}
-    EMIT[update.optimizer.kind](b, update.optimizer, name, grad, due, attrs)
+    emit = EMIT[update.optimizer.kind if update.optimizer.update == "fp32" else update.optimizer.update]
+    emit(b, update.optimizer, name, grad, due, attrs)
     return ok
 
 
@@ -135,13 +147,20 @@ def finish(b: Builder, update: Update, flags: Sequence[str], count: str) -> None
     b.updates.update(zip((SCALE, counts), new, strict=True))
 
 
-def _slot(b: Builder, name: str, suffix: str, copies: int = 0) -> str:
-    """fp32 state of the shape of tensor ``name``, or several of it, all zero."""
+def holders(state: Collection[str]) -> dict[str, str]:
+    """Every trained tensor among the names of ``state``, and what holds its value: its master if it has one."""
+    counters = (ADAMW_RATES, COUNT, STEPS, SCALE, SCALE_COUNTS)
+    tensors = [name for name in state if name not in counters and not name.endswith(SLOTS)]
+    return {name: name + MASTER if name + MASTER in state else name for name in tensors}
+
+
+def _slot(b: Builder, name: str, suffix: str, copies: int = 0, dtype: str = "f32") -> str:
+    """State of the shape of tensor ``name``, or several of it, all zero."""
     lead = (copies,) if copies else ()
     perm = b.values[name].perm
     if perm and copies:
         perm = (0, *(d + 1 for d in perm))
-    return b.add_state(name + suffix, np.zeros((*lead, *b.type(name).shape), np.float32), "f32", name, perm)
+    return b.add_state(name + suffix, np.zeros((*lead, *b.type(name).shape), np.float32), dtype, name, perm)
 
 
 Emit = Callable[[Builder, Optimizer, str, str, str, dict[str, Any]], None]
@@ -169,4 +188,26 @@ def _adamw(b: Builder, optimizer: Optimizer, name: str, grad: str, ok: str, attr
     b.updates.update(zip(states, b.add("AdamW", inputs, attrs, [f"{s}.new" for s in states], name), strict=True))
 
 
-EMIT: dict[str, Emit] = {"sgd": _sgd, "momentum": _momentum, "adamw": _adamw}
+def _half(b: Builder, optimizer: Optimizer, name: str, grad: str, ok: str, attrs: dict[str, Any]) -> None:
+    b.updates[name] = b.add1("HalfSGD", [name, grad, ok], attrs, f"{name}.new", name)
+
+
+def _kahan(b: Builder, optimizer: Optimizer, name: str, grad: str, ok: str, attrs: dict[str, Any]) -> None:
+    carry = _slot(b, name, CARRY, dtype="f16")
+    new = b.add("KahanSGD", [name, carry, grad, ok], attrs, [f"{name}.new", f"{carry}.new"], name)
+    b.updates.update(zip((name, carry), new, strict=True))
+
+
+def _stochastic(b: Builder, optimizer: Optimizer, name: str, grad: str, ok: str, attrs: dict[str, Any]) -> None:
+    attrs = {**attrs, "seed": crc32(name.encode()) >> 1}
+    b.updates[name] = b.add1("StochasticSGD", [name, grad, ok, b.updates[STEPS]], attrs, f"{name}.new", name)
+
+
+EMIT: dict[str, Emit] = {
+    "sgd": _sgd,
+    "momentum": _momentum,
+    "adamw": _adamw,
+    "fp16": _half,
+    "kahan": _kahan,
+    "stochastic": _stochastic,
+}

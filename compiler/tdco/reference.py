@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .autodiff import LEARNING_RATE, LOSS
 from .ir import Graph, evaluate
-from .optimizer import BETA1, BETA2, EPSILON, MASTER, Optimizer, parse
+from .optimizer import BETA1, BETA2, EPSILON, Optimizer, holders, parse
 from .strategies.adapters import Adapter, initial
 
 Updates = dict[str, np.ndarray]
@@ -100,7 +100,7 @@ def graph_steps(step: Graph, inputs: Mapping[str, np.ndarray]) -> tuple[list[flo
         env = evaluate(step, {**state, **dict(zip(step.inputs, feeds, strict=True))})
         state = {name: env[new] for name, new in step.updates.items()}
         losses.append(float(env[LOSS].item()))
-    return losses, {n.removesuffix(MASTER): step.values[n].as_user(v) for n, v in state.items() if n.endswith(MASTER)}
+    return losses, {n: step.values[n].as_user(state[holder]) for n, holder in holders(state).items()}
 
 
 def torch_step(
@@ -137,8 +137,8 @@ def accuracy(
 
 
 def graph_updates(old: Mapping[str, np.ndarray], new: Mapping[str, np.ndarray]) -> Updates:
-    """new - old of every fp32 master in ``old``, by the name of the tensor it belongs to."""
-    return {n.removesuffix(MASTER): new[n] - old[n] for n in old if n.endswith(MASTER)}
+    """new - old of every trained tensor in ``old``, of its fp32 master where it has one."""
+    return {n: new[holder] - old[holder] for n, holder in holders(old).items()}
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ OPS = all_ops()
 TOLERANCE: dict[str, float] = {"GeluGrad": 2**-8}
 """Host C against eval, relative to the largest element, where the general rule of ``tolerance`` is too tight: in the
 tails, where GELU's gradient is small, the density's absolute error of 2^-13 counts (see fpmath.h)."""
+ERRORS = {"KahanSGD": 1}
+"""The output that is a rounding error itself, of the first output."""
 
 CASES = [pytest.param(op, s, id=f"{op.name}-{n}") for op in OPS.values() for n, s in enumerate(op.samples)]
 DEVICE_CASES = [c for c in CASES if c.values[0].lower]
@@ -171,7 +173,8 @@ def test_host_c_against_eval(op: OpDef, sample: Sample) -> None:
         if got.dtype.kind != "f":
             np.testing.assert_array_equal(got, want)
             continue
-        limit = (bound if type.dtype == "f16" else bound / 256) * max(np.abs(want).max(initial=0), 2.0**-14)
+        whole = exact[0] if ERRORS.get(op.name) == n else want
+        limit = (bound if type.dtype == "f16" else bound / 256) * max(np.abs(whole).max(initial=0), 2.0**-14)
         np.testing.assert_allclose(got.astype(np.float32), want, rtol=0, atol=limit, err_msg=f"output {n}")
 
 

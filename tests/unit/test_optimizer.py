@@ -15,6 +15,7 @@ from ..flow.models import own
 
 STEPS = 6
 SPECS = ("sgd", "momentum=0.9", "adamw", "adamw=0.1")
+WITHOUT_MASTERS = ("sgd,update=fp16", "sgd,update=kahan", "sgd,update=stochastic")
 
 
 def mlp_step(optimizer: str, accumulate: int, lr: float) -> Graph:
@@ -32,7 +33,7 @@ def samples() -> dict[str, np.ndarray]:
     return {"input": images, "label": rng.integers(0, 10, (STEPS, 4)).astype(np.int32)}
 
 
-@pytest.mark.parametrize("optimizer", SPECS)
+@pytest.mark.parametrize("optimizer", SPECS + WITHOUT_MASTERS)
 @pytest.mark.parametrize("accumulate", [1, 3])
 def test_steps_are_torchs(optimizer: str, accumulate: int) -> None:
     model, _ = own("mlp")
@@ -113,3 +114,17 @@ def test_a_reconstruction_needs_an_output_like_its_input() -> None:
     _, forward = own("mlp")
     with pytest.raises(TdcoError, match=r"its output is f16.4,10., its input f16.4,64."):
         training_graph(forward, ["0.weight"], "reconstruction")
+
+
+def test_there_are_masters_for_fp32_updates_alone() -> None:
+    slots = {"fp32": {".master"}, "fp16": set(), "kahan": {".carry"}, "stochastic": set()}
+    for update, want in slots.items():
+        state = mlp_step(f"sgd,update={update}", 1, 0.1).state
+        assert {n.removeprefix("3.weight") for n in state if n.startswith("3.weight.")} == want
+        assert ("stochastic.steps" in state) == (update == "stochastic")
+
+
+@pytest.mark.parametrize("text", ["sgd,update=bf16", "momentum=0.9,update=kahan", "sgd,fp16", "sgd,"])
+def test_updates_that_do_not_exist_are_named(text: str) -> None:
+    with pytest.raises(TdcoError, match="is not supported"):
+        parse(text)

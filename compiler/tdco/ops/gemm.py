@@ -1,6 +1,6 @@
 """Gemm: Z[...,M,N] = X[...,M,K] . W[K,N] + Y, rectified on request, with any number of leading dimensions.
 
-Y is a bias, [N], or a tensor of the shape of Z.
+Y is a bias, [N], or a tensor of the shape of Z. ``GemmUpdate`` is the same where Z takes the place of Y, a weight.
 """
 
 from __future__ import annotations
@@ -32,6 +32,13 @@ def infer(types: Sequence[Any], attrs: Attrs) -> tuple[TensorType, ...]:
     z = TensorType((*x.shape[:-1], w.shape[1]))
     if y.shape not in (w.shape[1:], z.shape):
         raise TdcoError(f"Y must be [{w.shape[1]}] as the columns of W {w}, or like the result {z}, but it is {y}")
+    return (z,)
+
+
+def infer_update(types: Sequence[Any], attrs: Attrs) -> tuple[TensorType, ...]:
+    (z,) = infer(types, attrs)
+    if types[2] != z:
+        raise TdcoError(f"the weight is {types[2]}, but the product is {z}")
     return (z,)
 
 
@@ -67,6 +74,13 @@ def domain(node: Node, inputs: Sequence[Any], outputs: Sequence[TensorType]) -> 
     return replace(product, operands=(x, w, z, z), rows=(2, 3))
 
 
+def domain_update(node: Node, inputs: Sequence[Any], outputs: Sequence[TensorType]) -> Domain:
+    """Cut by rows alone: they lie behind each other, in L1 as in L2."""
+    product = domain(node, inputs, outputs)
+    loops = tuple(replace(loop, kind="whole") if loop.name == "n" else loop for loop in product.loops)
+    return replace(product, loops=loops)
+
+
 def lower(node: Node, tile: Tile) -> Sequence[GemmJob | KernelCall]:
     x, w, y = tile.inputs
     (z,) = tile.outputs
@@ -93,6 +107,19 @@ OPS = (
             Sample((TensorType((2, 9, 20)), TensorType((20, 10)), TensorType((2, 9, 10)))),
             Sample((TensorType((7, 5)), TensorType((5, 1)), TensorType((7, 1))), {"relu": 1}),
             Sample((TensorType((3, 1, 4)), TensorType((4, 6)), TensorType((3, 1, 6)))),
+        ),
+    ),
+    OpDef(
+        name="GemmUpdate",
+        infer=infer_update,
+        eval=evaluate,
+        domain=domain_update,
+        lower=lower,
+        flop=flop,
+        update=True,
+        samples=(
+            Sample((TensorType((12, 1)), TensorType((1, 20)), TensorType((12, 20)))),
+            Sample((TensorType((13, 30)), TensorType((30, 18)), TensorType((13, 18)))),
         ),
     ),
 )

@@ -11,6 +11,7 @@ from .fuse_outer import fuse_outer
 from .fuse_relu import fuse_relu
 from .fuse_scale import fuse_scale
 from .fuse_sum import fuse_sum
+from .fuse_update import fuse_update
 from .merge_slices import merge_slices
 from .rematerialise import Recomputed, rematerialise
 from .sink_transposes import sink_transposes
@@ -28,6 +29,7 @@ __all__ = [
     "fuse_relu",
     "fuse_scale",
     "fuse_sum",
+    "fuse_update",
     "merge_slices",
     "rematerialise",
     "sink_transposes",
