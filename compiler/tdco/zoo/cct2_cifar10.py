@@ -1,8 +1,8 @@
 """CCT-2 pretrained on CIFAR-10: the start of the experiment from CIFAR-10 to MNIST.
 
 Made by ``tdco pretrain cct2 --data cifar10 -o F.npz --minutes 55 --threads 1`` on the JPEG-75 copy of CIFAR-10, with
-nine minutes of one core's time in those 55: two epochs, far from the published 200. 59.5 % of the copy's 10,000 held-out
-images are right, and 57.3 % of 761 of them without loss (accuracy of zoo:cct2_cifar10 in torch fp32).
+nine minutes of one core's time in those 55: two epochs, far from the published 200. Right are 59.5 % of the copy's
+10,000 held-out images, and 57.3 % of 761 of them without loss (``accuracy`` of zoo:cct2_cifar10 in torch fp32).
 """
 
 from __future__ import annotations
