@@ -16,7 +16,7 @@ from math import ceil, prod
 from tdco_spec import HwConfig
 
 from .cost import Costs
-from .domain import Domain, Operand, Tile
+from .domain import Domain, Loop, Operand, Tile
 from .errors import TdcoError
 from .ir import Graph
 from .layout import Layout, is_view
@@ -135,11 +135,11 @@ def _moved_bytes(work: Work, sizes: Mapping[str, int]) -> int:
 
 def _in_rows(domain: Domain, parts: int, sums: bool, cfg: HwConfig) -> Iterator[dict[str, int]]:
     """Sizes where a tile is a run of rows as they follow each other in memory, so that there are about ``parts`` tiles:
-    outer loops have size 1, one is cut, those inside are whole. A product may be cut by columns instead. ``sums`` are
-    cut too, and then channels of a convolution."""
+    outer loops have size 1, one is cut, those inside are whole. A product may be cut by columns instead, a convolution by
+    channels. ``sums`` are cut too, and then channels of a convolution."""
     parallel = [loop for loop in domain.loops if loop.kind == "parallel"]
     cut = [loop for loop in domain.loops if sums and loop.kind == "reduce"]
-    for walk in [parallel] if domain.dense or len(parallel) < 2 else [parallel, [*parallel[:-2], parallel[-1]]]:
+    for walk in _walks(domain, parallel):
         sizes = {loop.name: loop.extent for loop in domain.loops}
         left = parts
         for loop in walk:
@@ -148,6 +148,19 @@ def _in_rows(domain: Domain, parts: int, sums: bool, cfg: HwConfig) -> Iterator[
         channels = [x for x in parallel[-1:] if domain.dense and cut and sizes[x.name] == x.extent]
         for some in product(*(_sizes(loop.extent, MOST_TILES, cfg) for loop in (*cut, *channels))):
             yield sizes | {loop.name: size for loop, size in zip((*cut, *channels), some, strict=True)}
+
+
+def _walks(domain: Domain, parallel: list[Loop]) -> list[list[Loop]]:
+    """Which of the ``parallel`` loops are cut, outermost first."""
+    if len(parallel) < 2:
+        return [parallel]
+    if not domain.dense:
+        return [parallel, [*parallel[:-2], parallel[-1]]]
+    others, last = {loop.name for loop in parallel[:-1]}, parallel[-1].name
+    used = [{d.loop for d in dims} for dims in domain.operands if dims and len(dims) > 1]
+    filters = any(last in loops and not loops & others for loops in used)
+    inputs = any(loops & others and last not in loops for loops in used)
+    return [parallel, parallel[-1:]] if filters and inputs else [parallel]
 
 
 def _smaller(graph: Graph, work: Work, cfg: HwConfig, limit: int) -> list[tuple[int, dict[str, int]]]:
