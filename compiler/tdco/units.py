@@ -199,8 +199,10 @@ def _behind(graph: Graph, units: Sequence[Unit]) -> Iterator[Unit]:
     places = {node.outputs[0]: place for place, node in enumerate(graph.nodes)}
     for unit in units:
         value = graph.nodes[unit.node].attrs.get("behind")
-        others = {i for i, other in enumerate(units) if value and other.node == places[value]}
-        yield replace(unit, before=tuple(sorted(others.union(unit.before)))) if others else unit
+        if value:
+            others = {i for i, other in enumerate(units) if other.node == places[value]}
+            unit = replace(unit, before=tuple(sorted(others.union(unit.before))))
+        yield unit
 
 
 def _with_order(units: Sequence[Unit]) -> Iterator[Unit]:
