@@ -135,8 +135,8 @@ def _moved_bytes(work: Work, sizes: Mapping[str, int]) -> int:
 
 def _in_rows(domain: Domain, parts: int, sums: bool, cfg: HwConfig) -> Iterator[dict[str, int]]:
     """Sizes where a tile is a run of rows as they follow each other in memory, so that there are about ``parts`` tiles:
-    outer loops have size 1, one is cut, those inside are whole. A product may be cut by columns instead, a convolution by
-    channels. ``sums`` are cut too, and then channels of a convolution."""
+    outer loops have size 1, one is cut, those inside are whole. A product may be cut by columns instead, a convolution
+    by channels. ``sums`` are cut too, and then channels of a convolution."""
     parallel = [loop for loop in domain.loops if loop.kind == "parallel"]
     cut = [loop for loop in domain.loops if sums and loop.kind == "reduce"]
     for walk in _walks(domain, parallel):
