@@ -19,7 +19,7 @@ from tdco.optimizer import parse_scale
 from tdco.pipeline import compile_model
 from tdco.training import journal as records
 from tdco.training.evaluation import compile_evaluation
-from tdco.training.loop import Samples
+from tdco.training.loop import Device, Samples, Schedule, State, train
 from tdco.training.order import held_out, sample_order, subset
 from tdco_sim import host, tensors
 from tdco_sim.golden import build
@@ -43,6 +43,31 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = compiled(tmp_path_factory.mktemp("train") / "program", FINE_TUNING)
     compile_evaluation(out, load_program(out), out / EVALUATION)
     return out
+
+
+def test_the_loop_takes_the_samples_in_order(tmp_path: Path) -> None:
+    """Interrupted in every way: each step has the samples that the order gives it, checks are at intervals."""
+    seen: list[int] = []
+
+    def run(inputs: dict[str, np.ndarray], state: State) -> tuple[dict[str, np.ndarray], State]:
+        seen.extend(inputs["label"].reshape(-1).tolist())
+        return {}, {"steps": state["steps"] + len(inputs["label"])}
+
+    checked: list[int] = []
+
+    def check(inputs: dict[str, np.ndarray], state: State) -> dict[str, int]:
+        checked.append(int(state["steps"][0]))
+        return {}
+
+    device = Device(run, lambda _, labels: {"label": labels}, None, check)
+    samples = Samples(np.zeros((7, 1)), np.arange(7))
+    journal = records.Journal({"batch": 2, "interval": 4}, {"steps": np.zeros(1)})
+    for steps in (3, 5, 13):
+        assert train(device, samples, Schedule(steps, 2, 4, 9, checks=3), journal, tmp_path) == "steps"
+        assert journal.state["steps"] == journal.step == steps
+        journal = records.load(tmp_path, journal.settings) or journal
+    assert seen == sample_order(7, 9, 0, 26).tolist()
+    assert set(checked) <= {0, 4, 8, 12} and len(checked) >= 3
 
 
 def copy(program: Path, out: Path) -> Path:
