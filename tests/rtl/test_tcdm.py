@@ -124,7 +124,7 @@ def test_gemm_beside_cores_that_never_pause(seed: int) -> None:
     flags = {"trans_x": True, "trans_w": True, "trans_z": True, "bias": True}
     (result,) = bench_gemm(engine_on_tcdm(), CFG, [(70, 40, 16)], traffic=1.0, repeat=3, seed=seed, **flags)
     assert result["mismatches"] == result["guard_errors"] == 0
-    assert result["traffic"]["ratio"] <= 2  # this job needs the port all the time
+    assert result["traffic"]["ratio"] <= CFG.cores + 1  # a line waits for each core at most once
     assert min(result["traffic"]["core_rates"]) >= 1 / (CFG.cores + 1)
 
 
