@@ -97,8 +97,8 @@ def _verdict(result: dict[str, Any]) -> str:
     by = {row["strategy"]: row for row in result["results"]}
     if not {"ft2", "lora2"} <= by.keys():
         return ""
-    apart = 100 * (by["lora2"]["device"] - by["ft2"]["device"])
-    return f"\nLoRA-2 against FT-2 on the device: {apart:+.2f} points.\n"
+    device, torch = (100 * (by["lora2"][key] - by["ft2"][key]) for key in ("device", "torch"))
+    return f"\nLoRA-2 against FT-2: {device:+.2f} points on the device, {torch:+.2f} in torch fp32.\n"
 
 
 def _plot_costs(file: Path, rows: list[dict[str, Any]], start: float) -> None:
