@@ -73,7 +73,8 @@ def plan_within(step: Graph, costs: Costs) -> tuple[PlannedStep, HwConfig]:
         excess_bytes = planned.memory.peak_bytes["l2"] - (cfg.l2_bytes - cfg.l2_reserved_bytes)
         if excess_bytes <= 0:
             break
-        step, more = rematerialise(step, _homes(planned), _cycles(planned, costs), excess_bytes)
+        there_and_back = 2 * cfg.l3_cycles_per_byte  # what is dearer had better go to L3
+        step, more = rematerialise(step, _homes(planned), _cycles(planned, costs), excess_bytes, there_and_back)
         if not more:
             break
         recomputed += more

@@ -88,6 +88,9 @@ def test_the_cheapest_goes_first_and_products_last() -> None:
     before = there_and_back(8)
     _, (only,) = rematerialise(before, set(before.values), {f"f{i}": 9 - (i == 3) for i in range(8)}, 1)
     assert only.tensor == "f3" and only.cycles == 8 and only.bytes == BYTES
+    dear = dict.fromkeys((f"f{i}" for i in range(8)), 4 * BYTES)
+    assert not rematerialise(before, set(before.values), dear, 1, 3.9)[1]
+    assert rematerialise(before, set(before.values), dear, 1, 4)[1]
     b = Builder(there_and_back(6, "MatMul"))
     cheap = b.add1("ToyMix", ["x"], name="cheap")
     graph = b.graph()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from math import inf
 
 from ..ir import Graph, Node, Value, verify
 from ..ops import get_op
 
+MAX_VALUES = 64
+"""Computed again for one plan, at most."""
 MAX_CHAIN = 4
 """Nodes that are computed again for one value, at most: longer chains cost more than L3."""
 MIN_SAVED_BYTES = 1024
@@ -31,22 +34,30 @@ class Recomputed:
 
 
 def rematerialise(
-    graph: Graph, homes: Collection[str], cycles: Mapping[str, int], excess_bytes: int
+    graph: Graph,
+    homes: Collection[str],
+    cycles: Mapping[str, int],
+    excess_bytes: int,
+    cycles_per_byte: float = inf,
 ) -> tuple[Graph, tuple[Recomputed, ...]]:
     """``graph`` with values recomputed until its peak is ``excess_bytes`` lower, or as low as this way can bring it.
 
     A memory plan says which tensors have a home in L2 (``homes``: the storages) and how long each node takes
     (``cycles``, by its first output). At the peak, the value that saves the most bytes per cycle goes first; products
-    are computed again only when nothing else is left. Values keep their bits: the same operators on the same inputs.
+    are computed again only when nothing else is left, and nothing that takes more than ``cycles_per_byte``. Values keep
+    their bits: the same operators on the same inputs.
     """
     found: list[Recomputed] = []
     target = 0
-    for _ in graph.nodes:
+    for _ in range(MAX_VALUES):
         lives = _Lives(graph, homes)
         target = target or lives.peak_bytes - excess_bytes
         if lives.peak_bytes <= target:
             break
-        options = [o for o in _options(lives, cycles) if o.saved_bytes >= MIN_SAVED_BYTES]
+        options = [
+            o for o in _options(lives, cycles)
+            if o.saved_bytes >= max(MIN_SAVED_BYTES, o.cycles / cycles_per_byte)
+        ]  # fmt: skip
         if not options:
             break
         best = min(options, key=lambda o: (o.product, -o.saved_bytes / max(1, o.cycles), o.value))
