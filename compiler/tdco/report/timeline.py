@@ -27,7 +27,7 @@ def section(step: Step) -> Section:
 def resource_of(one: Slice) -> str:
     """The resource a slice is of: empty for sleep, barriers and the controller."""
     if one.track.startswith("core "):
-        return "cores" if one.node else ""
+        return "cores" if "command" in one.arguments else ""
     return LANES.get(one.track, "")
 
 

@@ -41,20 +41,20 @@ def profile(events: Sequence[TraceEvent], tables: Tables, cfg: HwConfig, begin: 
             calls[event.index].append(event)
         elif event.track == tracks.engine:
             spans[GEMM, event.index] = event.start, event.end
-            nodes[tables.nodes[GEMM][event.index]]["engine_stall"] += event.refused
+            nodes[tables.node(GEMM, event.index)]["engine_stall"] += event.refused
         elif event.track in transfers:
             spans[transfers[event.track], event.index] = event.start, event.end
     for index, parts in calls.items():
         spans[CALL, index] = min(p.start for p in parts), max(p.end for p in parts)
-        nodes[tables.nodes[CALL][index]]["fetch"] += sum(p.fetch for p in parts) // len(parts)
+        nodes[tables.node(CALL, index)]["fetch"] += sum(p.fetch for p in parts) // len(parts)
     for (kind, index), (start, stop) in spans.items():
-        nodes[tables.nodes[kind][index]][RESOURCES[kind]] += stop - start
+        nodes[tables.node(kind, index)][RESOURCES[kind]] += stop - start
     path = dict.fromkeys(("engine", "cores", "dma", "l3", "control"), 0)
     for command, waited, worked in critical_path(tables, spans, begin, end):
         path["control"] += waited
         if command:
             path[RESOURCES[command[0]]] += worked
-            node = nodes[tables.nodes[command[0]][command[1]]]
+            node = nodes[tables.node(command[0], command[1])]
             node["critical"] += worked
             node["waiting"] += waited
     return {

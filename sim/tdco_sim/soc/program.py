@@ -59,10 +59,14 @@ class Tables:
     buffers: tuple[Buffer, ...]
     nodes: tuple[tuple[str, ...], ...]
 
+    def node(self, kind: int, index: int) -> str:
+        """The graph node of the ``index``-th command of a kind; empty where it is not known."""
+        return self.nodes[kind][index] if index < len(self.nodes[kind]) else ""
+
     def describe(self, command: int) -> str:
         """What command number ``command`` is, and of which graph node."""
         issued = self.commands[command]
-        node = self.nodes[issued.kind][issued.index] if issued.index < len(self.nodes[issued.kind]) else ""
+        node = self.node(issued.kind, issued.index)
         what = f"{KIND_NAMES[issued.kind]} {issued.index}"
         return f"{what} of {node}" if node else what
 

@@ -54,7 +54,7 @@ def _describe(
     """Name and arguments of a slice; ``numbers``: of each command, by kind and index."""
 
     def issued(kind: int) -> dict[str, Any]:
-        return {"node": tables.nodes[kind][event.index], "command": numbers[kind, event.index]}
+        return {"node": tables.node(kind, event.index), "command": numbers[kind, event.index]}
 
     if event.track < tracks.harts:
         lost = {"fetch_cycles": event.fetch, "l1_wait_cycles": event.refused}
