@@ -106,12 +106,13 @@ def evaluate_param_grad(inputs: Sequence[Any], attrs: Attrs) -> tuple[np.ndarray
 
 
 def domain_param_grad(node: Node, inputs: Sequence[Any], outputs: Sequence[TensorType]) -> Domain:
-    """Channels are parallel; of what is summed only the first dimension longer than 1 is split, to keep the order."""
+    """Of what is summed only the first dimension longer than 1 is split, to keep the order. Cores share the channels,
+    so these stay together."""
     *lead, channels = inputs[0].shape
     split = next((d for d, n in enumerate(lead) if n > 1), 0)
     loops = [Loop(f"d{d}", n, "reduce" if d == split else "whole") for d, n in enumerate(lead)]
     full, vector = (*(Dim(loop.name) for loop in loops), Dim("c")), (Dim("c"),)
-    return Domain((*loops, Loop("c", channels)), (full, full, vector, vector, vector, vector))
+    return Domain((*loops, Loop("c", channels, "whole")), (full, full, vector, vector, vector, vector))
 
 
 def lower_param_grad(node: Node, tile: Tile) -> Commands:
@@ -121,7 +122,7 @@ def lower_param_grad(node: Node, tile: Tile) -> Commands:
     return [KernelCall("tdco_batch_norm_param_grad_f16", refs(*tile.inputs, *tile.outputs), ints, writes=2)]
 
 
-SHAPES = ((1, 8, 8, 16), (2, 3, 5, 7), (6, 6), (5, 1))
+SHAPES = ((1, 8, 8, 16), (1, 16, 16, 64), (2, 3, 5, 7), (6, 6), (5, 1))
 
 
 def vectors(shape: tuple[int, ...], *dtypes: str) -> list[TensorType]:

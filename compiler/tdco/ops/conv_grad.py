@@ -145,6 +145,12 @@ def lower_weight(node: Node, tile: Tile) -> Commands:
     return commands
 
 
+def met(loop: str, extent: int, outputs: int, taps: int, stride: int, pad: int) -> Dim:
+    """Those of the ``outputs`` rows of dY that meet rows of dX of which ``stride`` are a step of ``loop``."""
+    least = -((taps - 1 - pad) // stride)
+    return Dim(loop, 1, least, (stride - 1 + pad) // stride) if extent - 1 + least < outputs else Dim()
+
+
 def domain_input(node: Node, inputs: Sequence[Any], outputs: Sequence[TensorType]) -> Domain:
     """Every pixel is independent, but loops walk as many of them together as the stride: a tile needs a range of dY."""
     kh, kw, _, cout = inputs[1].shape
@@ -153,11 +159,6 @@ def domain_input(node: Node, inputs: Sequence[Any], outputs: Sequence[TensorType
     (sy, sx), (top, left, _, _) = node.attrs["strides"], node.attrs["pads"]
     rows, cols = -(-height // sy), -(-width // sx)
     loops = (Loop("b", batch), Loop("y", rows), Loop("x", cols), Loop("ci", cin, channels))
-
-    def met(loop: str, extent: int, outputs: int, taps: int, stride: int, pad: int) -> Dim:
-        least = -((taps - 1 - pad) // stride)
-        return Dim(loop, 1, least, (stride - 1 + pad) // stride) if extent - 1 + least < outputs else Dim()
-
     dy_rows = met("y", rows, inputs[0].shape[1], kh, sy, top)
     dy_cols = met("x", cols, inputs[0].shape[2], kw, sx, left)
     w = (Dim(), Dim(), Dim("ci") if channels == "parallel" else Dim(), Dim())

@@ -19,7 +19,7 @@ from ..program import KernelCall
 from . import OpDef, Sample
 from ._elementwise import Commands, refs, require_inputs, require_same_shape
 from .conv import grad, padded
-from .conv_grad import taps
+from .conv_grad import met, taps
 from .matmul import require_f16
 from .max_pool import domain as pool_domain
 from .max_pool import kernel_ints, output_shape
@@ -87,13 +87,14 @@ def evaluate_weight(inputs: Sequence[Any], attrs: Attrs) -> tuple[np.ndarray, ..
 
 
 def domain_weight(node: Node, inputs: Sequence[Any], outputs: Sequence[TensorType]) -> Domain:
-    """Channels are parallel; only images, or the rows of the only one, are split: the sum keeps its order."""
+    """Only images, or the rows of the only one, are split: the sum keeps its order. Cores share the channels, so these
+    stay together."""
     batch, rows, _, channels = inputs[1].shape
     stride, top = node.attrs["strides"][0], node.attrs["pads"][0]
     loops = (
         Loop("b", batch, "reduce" if batch > 1 else "whole"),
         Loop("oh", rows, "whole" if batch > 1 else "reduce"),
-        Loop("c", channels),
+        Loop("c", channels, "whole"),
     )
     x = (Dim("b"), Dim("oh", stride, -top, node.attrs["kernel_shape"][0] - 1 - top), Dim(), Dim("c"))
     return Domain(loops, (x, (Dim("b"), Dim("oh"), Dim(), Dim("c")), (Dim(), Dim(), Dim("c"))))
@@ -128,10 +129,13 @@ def evaluate_input(inputs: Sequence[Any], attrs: Attrs) -> tuple[np.ndarray, ...
 
 
 def domain_input(node: Node, inputs: Sequence[Any], outputs: Sequence[TensorType]) -> Domain:
-    """Tiled over images and channels."""
-    batch, _, _, channels = outputs[0].shape
-    image = (Dim("b"), Dim(), Dim(), Dim("c"))
-    return Domain((Loop("b", batch), Loop("c", channels)), (image, (Dim(), Dim(), Dim("c")), image))
+    """Tiled over images, as many rows together as the stride, and channels."""
+    (batch, height, _, channels), kernel_h = outputs[0].shape, inputs[1].shape[0]
+    stride, top = node.attrs["strides"][0], node.attrs["pads"][0]
+    loops = (Loop("b", batch), Loop("y", -(-height // stride)), Loop("c", channels))
+    rows = met("y", loops[1].extent, inputs[0].shape[1], kernel_h, stride, top)
+    dy, dx = (Dim("b"), rows, Dim(), Dim("c")), (Dim("b"), Dim("y", stride, 0, stride - 1), Dim(), Dim("c"))
+    return Domain(loops, (dy, (Dim(), Dim(), Dim("c")), dx))
 
 
 def lower_input(node: Node, tile: Tile) -> Commands:
@@ -162,6 +166,8 @@ def case(x: tuple[int, ...], kernel: tuple[int, int], strides: tuple[int, int], 
 
 CASES = (
     case((1, 8, 8, 16), (3, 3), (1, 1), (1, 1, 1, 1)),
+    case((1, 16, 16, 32), (3, 3), (1, 1), (1, 1, 1, 1)),
+    case((1, 9, 8, 8), (3, 3), (2, 2), (1, 1, 1, 1)),
     case((2, 7, 6, 3), (3, 2), (2, 1), (1, 0, 2, 1)),
     case((1, 9, 5, 4), (5, 3), (3, 2), (4, 2, 0, 1)),
     case((2, 4, 3, 5), (1, 1), (2, 2), (0, 0, 0, 0)),

@@ -60,10 +60,12 @@ def grad(b: Builder, node: Node, dys: Sequence[str | None], wanted: Sequence[boo
 
 def domain(node: Node, inputs: Sequence[Any], outputs: Sequence[TensorType]) -> Domain:
     """The first reduced dimension may be split only where partial sums survive in fp32; the others never, for then
-    the order of the additions would depend on the tiles."""
+    the order of the additions would depend on the tiles. Then columns stay together, since cores share them."""
     axes, shape = node.attrs["axes"], inputs[0].shape
     first = "reduce" if outputs[0].dtype == "f32" else "whole"
     kinds = [("whole" if d != axes[0] else first) if d in axes else "parallel" for d in range(len(shape))]
+    if first == "reduce" and len(shape) - len(axes) == 1:
+        kinds = ["whole" if kind == "parallel" else kind for kind in kinds]
     loops = tuple(Loop(f"d{d}", n, kind) for d, (n, kind) in enumerate(zip(shape, kinds, strict=True)))
     x = tuple(Dim(loop.name) for loop in loops)
     if node.attrs.get("keepdims", 1):
@@ -93,6 +95,7 @@ def lower(node: Node, tile: Tile) -> Sequence[GemmJob | KernelCall]:
 
 
 SAMPLES = (
+    Sample((TensorType((1, 16, 16, 64)),), {"axes": (0, 1, 2), "keepdims": 0, "dtype": "f32"}),
     Sample((TensorType((6, 5)),), {"axes": (0,), "keepdims": 0, "dtype": "f32"}),
     Sample((TensorType((6, 5)),), {"axes": (1,), "keepdims": 1}),
     Sample((TensorType((2, 3, 4, 5)),), {"axes": (0, 2), "keepdims": 0, "dtype": "f32"}),
