@@ -91,13 +91,18 @@ def _best(graph: Graph, work: Work, costs: Costs, parts: int) -> Tiling:
     tiles = [parts << n for n in range((MOST_TILES // parts).bit_length())]
     few = [count for count in tiles if count <= FEW_TILES]
     shares = [*product((TILES_IN_L1, 4), few), *product((TILES_IN_L1, 2), tiles)]
-    for sums, (share, count) in product((False, True), shares):
-        options = [s for n in dict.fromkeys((1, count)) for s in _in_rows(work.domain, n, sums, costs.cfg)]
-        fits = [s for s in options if _least_bytes(graph, work, s) <= limit]
-        fits = [s for s in fits if _moved_bytes(work, s) <= limit // share]
-        if fits:
+    fits: list[dict[str, int]] = []
+    for sums in (False, True):
+        if fits and not work.domain.dense:
             break
-    else:
+        for share, count in shares:  # a convolution may be cheaper with its sums cut than by channels alone
+            options = [s for n in dict.fromkeys((1, count)) for s in _in_rows(work.domain, n, sums, costs.cfg)]
+            some = [s for s in options if _least_bytes(graph, work, s) <= limit]
+            some = [s for s in some if _moved_bytes(work, s) <= limit // share]
+            if some:
+                fits += some
+                break
+    if not fits:
         fits = [sizes for _, sizes in _smaller(graph, work, costs.cfg, limit)]
     compute = cache(lambda kind: compute_cycles(work, dict(kind), costs))
     found = (best for sizes in fits if (best := _cheapest(graph, work, sizes, costs, compute)))
