@@ -62,7 +62,7 @@ class Case:
 
 OTHER_CASES = (
     Case("zoo:cct2", "lora2", l2_bytes=1 << 20),
-    Case("zoo:cct2", "ft2", l2_bytes=3 << 19),
+    Case("zoo:cct2", "ft2", l2_bytes=27 << 16),
     Case("zoo:cct2", "ft2", optimizer="adamw"),
     Case("zoo:cct2", "full"),
     Case("zoo:deep_ae", "full"),
