@@ -39,8 +39,10 @@ CORE_CYCLES: dict[str, float] = {
     "tdco_depthwise_conv_input_grad_f16": 234.2,
     "tdco_gelu_f16": 20.7,
     "tdco_gelu_grad_f16": 22.5,
+    "tdco_half_sgd_f16": 17.5,
     "tdco_im2col_f16": 8.5,
     "tdco_im2col_grad_f16": 21.2,
+    "tdco_kahan_sgd_f16": 27.2,
     "tdco_layer_norm_f16": 20.7,
     "tdco_layer_norm_grad_f16": 28.6,
     "tdco_layer_norm_param_grad_f16": 19.0,
@@ -48,12 +50,13 @@ CORE_CYCLES: dict[str, float] = {
     "tdco_max_pool_grad_f16": 194.5,
     "tdco_momentum_f16": 19.9,
     "tdco_mul_f16_f16": 13.2,
-    "tdco_outer_sgd_f16": 3.1,
+    "tdco_outer_sgd_f16": 3.2,
     "tdco_relu_f16": 4.8,
     "tdco_relu_grad_f16": 12.7,
     "tdco_sgd_f16": 4.1,
     "tdco_softmax_f16": 26.6,
     "tdco_softmax_grad_f16": 16.6,
+    "tdco_stochastic_sgd_f16": 57.0,
 }
 """Cycles of one core per element of a kernel's largest operand, by symbol, as `tdco bench kernels --costs` prints them:
 a call alone on the cluster. Beside engine and DMA, waits for L1 add about a tenth."""

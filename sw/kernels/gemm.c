@@ -84,14 +84,69 @@ BLOCK(along, 2, {
         STEP(2, *x, *x1, *x2, *x3, *w, *w1)
 })
 
-static void block(const sizes *s, const uint16_t *x, const uint16_t *w, const uint16_t *y, uint16_t *z)
+/* The same three where lines begin at words: half the accesses, and cores hold each other up less. A multiply-add reads
+ * the lower half of a register alone. */
+#define PAIR(at) (*(const tdco_pair *)(at))
+#define HIGH(word) (uint16_t)((word) >> 16)
+#define FOUR(a, b) (uint16_t)(a), HIGH(a), (uint16_t)(b), HIGH(b)
+#define STEP_OF(...) STEP(__VA_ARGS__)
+/* Halves are taken apart behind it: sooner they would not fit the registers. A pointer stays one, not base and index. */
+#define LATER(word) __asm__ volatile("" : "+r"(word));
+
+BLOCK(both_across_by_words, SIDE, {
+    const int32_t xk = s->xk, wk = s->wk;
+    const uint16_t *end = w + s->k * wk;
+    for (; w != end; x += xk, w += wk) {
+        const tdco_pair x0 = PAIR(x), x2 = PAIR(x + 2), w0 = PAIR(w), w2 = PAIR(w + 2);
+        STEP_OF(SIDE, FOUR(x0, x2), FOUR(w0, w2))
+    }
+})
+
+BLOCK(w_across_by_words, SIDE, {
+    const int32_t wk = s->wk;
+    const uint16_t *end = x + (s->k & ~1), *x1 = x + s->xm, *x2 = x1 + s->xm, *x3 = x2 + s->xm;
+    for (; x != end; x += 2, x1 += 2, x2 += 2, x3 += 2, w += wk) {
+        tdco_pair a = PAIR(x), b = PAIR(x1), c = PAIR(x2), d = PAIR(x3), w0 = PAIR(w), w2 = PAIR(w + 2);
+        STEP(SIDE, a, b, c, d, FOUR(w0, w2))
+        LATER(a) LATER(b) LATER(c) LATER(d)
+        w += wk;
+        w0 = PAIR(w), w2 = PAIR(w + 2);
+        STEP(SIDE, HIGH(a), HIGH(b), HIGH(c), HIGH(d), FOUR(w0, w2))
+    }
+    if (s->k & 1)
+        STEP(SIDE, *x, *x1, *x2, *x3, w[0], w[1], w[2], w[3])
+})
+
+BLOCK(along_by_words, 2, {
+    const uint16_t *x1 = x + s->xm, *x2 = x1 + s->xm, *x3 = x2 + s->xm, *w1 = w + s->wn, *end = x + (s->k & ~3);
+    for (; x != end; x += 4, x1 += 4, x2 += 4, x3 += 4, w += 4, w1 += 4) {
+        LATER(x1) LATER(x2) LATER(x3) LATER(w) LATER(w1)
+        EACH(at, 2)
+        {
+            tdco_pair a = PAIR(x + 2 * at), b = PAIR(x1 + 2 * at), c = PAIR(x2 + 2 * at), d = PAIR(x3 + 2 * at);
+            tdco_pair v = PAIR(w + 2 * at), v1 = PAIR(w1 + 2 * at);
+            STEP(2, a, b, c, d, v, v1)
+            LATER(a) LATER(b) LATER(c) LATER(d) LATER(v) LATER(v1)
+            STEP(2, HIGH(a), HIGH(b), HIGH(c), HIGH(d), HIGH(v), HIGH(v1))
+        }
+    }
+    for (end += s->k & 3; x != end; x++, x1++, x2++, x3++, w++, w1++)
+        STEP(2, *x, *x1, *x2, *x3, *w, *w1)
+})
+
+typedef void one_block(const sizes *s, const uint16_t *x, const uint16_t *w, const uint16_t *y, uint16_t *z);
+
+static void block(const sizes *s, int words, const uint16_t *x, const uint16_t *w, const uint16_t *y, uint16_t *z)
 {
     if (s->wn == 1) {
-        s->xk == 1 ? w_across(s, x, w, y, z) : both_across(s, x, w, y, z);
+        one_block *const rows = words ? w_across_by_words : w_across;
+        one_block *const columns = words ? both_across_by_words : both_across;
+        (s->xk == 1 ? rows : columns)(s, x, w, y, z);
         return;
     }
-    along(s, x, w, y, z);
-    along(s, x, w + 2 * s->wn, y ? y + 2 * s->yn : 0, z + 2 * s->zn);
+    one_block *const half = words ? along_by_words : along;
+    half(s, x, w, y, z);
+    half(s, x, w + 2 * s->wn, y ? y + 2 * s->yn : 0, z + 2 * s->zn);
 }
 
 /* Z transposed is W transposed times X transposed. */
@@ -109,10 +164,12 @@ void tdco_gemm_f16(const tdco_args *args, uint32_t core, uint32_t cores)
     const uint16_t *x = args->p[turn], *w = args->p[!turn], *y = args->p[2];
     uint16_t *z = args->p[3];
     const int32_t across = s->n / SIDE, down = s->m / SIDE;
+    const int32_t lines = (s->xk == 1 ? s->xm : s->xk) | (s->wn == 1 ? s->wk : s->wn);
+    const int words = tdco_word_aligned(x, w) && !(lines & 1);
     const tdco_range blocks = tdco_share(across * down, core, cores);
     for (uint32_t at = blocks.begin; at < blocks.end; at++) {
         const int32_t row = at / across, m = SIDE * row, n = SIDE * (int32_t)(at - row * across);
-        block(s, x + m * s->xm, w + n * s->wn, y ? y + m * s->ym + n * s->yn : 0, z + m * s->zm + n * s->zn);
+        block(s, words, x + m * s->xm, w + n * s->wn, y ? y + m * s->ym + n * s->yn : 0, z + m * s->zm + n * s->zn);
     }
     const int32_t right = s->n - SIDE * across, below = s->m - SIDE * down; /* columns right of, rows below the blocks */
     const tdco_range rest = tdco_share(SIDE * down * right + below * s->n, core, cores);
