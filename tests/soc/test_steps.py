@@ -1,4 +1,4 @@
-"""Whole training steps of CCT-2 on the cluster: the host's bits, the schedule's totals, every engine's cycles."""
+"""Whole training steps on the cluster: the host's bits, the schedule's totals, every engine's cycles."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CFG = get_config("rm_12x4")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["lp", "ft1", "ft2", "lora1", "lora2"])
+@pytest.mark.parametrize("strategy", ["infer", "lp", "ft1", "ft2", "lora1", "lora2"])
 def test_step_of_cct2(strategy: str, tmp_path: Path) -> None:
     planned = compile_model(zoo.load("zoo:cct2", True, 0), strategy, CFG, tmp_path, predict=job_predictor(CFG))["stats"]
     rng = np.random.default_rng(0)
@@ -47,3 +47,28 @@ def test_step_of_cct2(strategy: str, tmp_path: Path) -> None:
     assert cycles["model"] == cycles["rtl on L1 in C++"] == cycles["rtl"]
     # golden asks nothing of L1, so no core ever waits for it: by how much that is too fast, docs/soc.md says
     assert 0.9 * cycles["rtl"] < cycles["golden"] <= cycles["rtl"]
+    assert abs(planned["modelled_cycles"] / cycles["model"] - 1) <= 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model", "strategy"),
+    [
+        ("resnet8", "full"),
+        ("resnet8", "train:stacks.2.*,fc.*"),
+        ("mobilenet_v1_025", "full"),
+        ("mobilenet_v1_025", "train:blocks.1?.*,fc.*"),
+    ],
+)
+def test_step_of_a_convolutional_model(model: str, strategy: str, tmp_path: Path) -> None:
+    """The host's bits, with what does not fit L2 in L3."""
+    compile_model(zoo.load(f"zoo:{model}"), strategy, CFG, tmp_path, predict=job_predictor(CFG))
+    rng = np.random.default_rng(0)
+    image, label = tensors.description(tmp_path)["inputs"]
+    drawn = rng.standard_normal((1, *image["shape"])).astype(tensors.DTYPES[image["dtype"]])
+    inputs = {image["name"]: drawn, label["name"]: np.ones((1, *label["shape"]), tensors.DTYPES[label["dtype"]])}
+    want = host.run(tmp_path, golden.build(CFG), inputs=inputs)
+    got = run(tmp_path, None, None, "model", inputs=inputs)
+    for name, array in {**want.outputs, **want.state}.items():
+        result = got.outputs.get(name, got.state.get(name))
+        assert result is not None and array.tobytes() == result.tobytes(), name

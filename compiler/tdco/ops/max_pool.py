@@ -148,7 +148,7 @@ def grad_samples() -> tuple[Sample, ...]:
     """Random images, and images behind a Relu: most of their windows' maxima are ties."""
     rng = np.random.default_rng(0)
     return (
-        grad_sample(rng.normal(size=(1, 32, 32, 8)), window(3, 2, 1, 1, 1, 1)),
+        grad_sample(rng.normal(size=(1, 32, 32, 16)), window(3, 2, 1, 1, 1, 1)),
         grad_sample(np.maximum(rng.normal(-1, 1, (2, 16, 16, 4)), 0), window(3, 2, 1, 1, 1, 1)),
         grad_sample(rng.integers(-2, 3, (1, 9, 7, 3)).astype(np.float64), window(3, 1, 1, 1, 1, 1)),
         grad_sample(rng.normal(size=(2, 7, 5, 3)), UNEVEN),
