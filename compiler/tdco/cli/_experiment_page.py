@@ -114,7 +114,8 @@ def _plot_costs(file: Path, rows: list[dict[str, Any]], start: float) -> None:
             at + offset, [100 * r[key] for r in rows], 0.4, yerr=spread, color=colour, label=label, ecolor="gray"
         )
     panels[0].axhline(100 * start, color="black", linewidth=1, linestyle=":", label="before")
-    panels[0].legend(frameon=False, fontsize=6)
+    panels[0].set_ylim(top=1.3 * panels[0].get_ylim()[1])
+    panels[0].legend(frameon=False, fontsize=6, loc="upper left")
     metrics = (
         ("updates per second", "updates_per_second", 1.0), ("uJ per step", "energy_uj", 1.0),
         ("trainable parameters", "trainable", 1.0), ("peak dynamic KB", "dynamic_peak_bytes", 1 / 1024),
