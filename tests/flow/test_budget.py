@@ -92,7 +92,7 @@ def test_choices_are_told_in_words(tight: Path, capsys: pytest.CaptureFixture[st
     assert not printed, "stdout is for results"
     for n in choices["nodes"]:
         assert f"{n['node']} {n['op']} {n['name']}" in told
-    assert "X on rows" in told and ", again" in told
+    assert "X on rows" in told and all(name in told for r in train["recomputed"] for name in r["nodes"])
     assert f"the step takes {train['recomputed_cycles']:,} modelled cycles more" in told
     assert all(f"{cycles:,}" in told for cycles in choices["tried"].values())
     assert f"bound by: {choices['bound']}" in told
