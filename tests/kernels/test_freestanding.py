@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from tdco_spec import get_config
+from tdco_spec.emit import c_header
 
 SW = Path(__file__).parents[2] / "sw"
 ZIG = [sys.executable, "-m", "ziglang"]
@@ -24,7 +26,8 @@ FLAGS = [
 
 def link(sources: list[Path], folder: Path) -> subprocess.CompletedProcess[str]:
     """Compiles ``sources`` and links them alone; the linker names every symbol that is missing."""
-    includes = [f"-I{SW / part}" for part in ("port/soc", "runtime", "kernels")]
+    (folder / "tdco_hw.h").write_text(c_header(get_config("rm_12x4")))
+    includes = [f"-I{folder}", *(f"-I{SW / part}" for part in ("port/soc", "runtime", "kernels"))]
     objects = []
     for source in sources:
         objects.append(str(folder / f"{source.stem}.o"))
