@@ -199,7 +199,7 @@ def test_all_parameters_of_cct2(tmp_path: Path, batch: int) -> None:
 def test_the_engine_rectifies(lp: Path) -> None:
     """CCT-2's two ReLUs are bits of their convolutions' last jobs, and no kernels."""
     text = (lp / "program.c").read_text()
-    flags = [int(found, 16) for found in re.findall(r", 0x([0-9A-F]{2})}", text)]
+    flags = [int(found, 16) for found in re.findall(r",\s+0x([0-9A-F]{2,4})}", text)]
     rectifying = re.findall(r" gemm  .* relu(?:  after .*)?$", (lp / "dump/schedule.txt").read_text(), re.MULTILINE)
     assert len(flags) == document(lp)["stats"]["gemm_jobs"]
     assert sum(bool(f & JOB_FLAGS["RELU"]) for f in flags) == len(rectifying) > 2
@@ -240,7 +240,7 @@ def test_only_the_compiled_program_computes(lp: Path, tmp_path: Path) -> None:
     inputs = digit_inputs(lp)
     right = run(lp, inputs)
     text = (lp / "program.c").read_text()
-    match = re.search(r"tdco_sgd_f16, \{[^}]*\}, \{10\},\s*\{([0-9.e-]+)f\}\},", text)
+    match = re.search(r"tdco_sgd_f16, \{[^}]*\},\s*\{10\},\s*\{([0-9.e-]+)f\}\},", text)
     assert match, "no learning rate in the SGD call"
     corrupted = tmp_path / "corrupted"
     corrupted.mkdir()

@@ -269,7 +269,7 @@ BROKEN: dict[str, tuple[str, str, list[str]]] = {
     ),
     "a kernel that does not wait for a job": (
         r"0x\w+, \{0, 0, 2, 0, 0\}\}, tdco_log_softmax_f16",
-        "0, {4, 0, 0, 0, 0}}, tdco_log_softmax_f16",  # but for a copy that comes before the job
+        "0, {0, 0, 1, 0, 0}}, tdco_log_softmax_f16",  # but for the job before it
         [
             "load of bytes an engine job under way writes",
             "core ",
