@@ -46,7 +46,7 @@ CORE_CYCLES: dict[str, float] = {
     "tdco_layer_norm_grad_f16": 28.6,
     "tdco_layer_norm_param_grad_f16": 19.0,
     "tdco_max_pool_f16": 4.7,
-    "tdco_max_pool_grad_f16": 43.3,
+    "tdco_max_pool_grad_f16": 106.2,
     "tdco_momentum_f16": 19.9,
     "tdco_mul_f16_f16": 13.2,
     "tdco_outer_sgd_f16": 3.2,

@@ -110,21 +110,49 @@ TDCO_INLINE const uint16_t *first(const uint16_t *x, int32_t rows, int32_t colum
     return 0;
 }
 
-/* Adds the dy of a channel of an image to where their windows have their maxima, window after window. */
+/* dx of element `at` of x: the sum of dy over the windows, in their order, up to (i, j), whose first maximum it is.
+ * `before` is the rounded sum over those before (i, j), which is exact if they are but one. */
+TDCO_APART uint16_t gather(const tdco_windows *s, const uint16_t *dy, const uint16_t *x, const uint16_t *y,
+                           uint16_t before, int32_t at, int32_t i, int32_t j)
+{
+    const int32_t channels = s->channels, line = s->width * channels, row = at / line, value = order(x[at]);
+    const tdco_range down = tdco_covering(row, s->row, s->kernel_h, s->stride_h, i + 1);
+    const tdco_range right
+        = tdco_covering((at - row * line) / channels, s->col, s->kernel_w, s->stride_w, s->out_width);
+    const int32_t earlier = (i - (int32_t)down.begin) * (int32_t)(right.end - right.begin) + j - (int32_t)right.begin;
+    float sum = 0.0f;
+    if (earlier <= 1)
+        return tdco_f2h(tdco_h2f(before) + tdco_h2f(dy[(i * s->out_width + j) * channels]));
+    for (int32_t k = down.begin; k <= i; k++)
+        for (int32_t l = right.begin; l < (k < i ? (int32_t)right.end : j + 1); l++) {
+            const int32_t out = (k * s->out_width + l) * channels, top = k * s->stride_h + s->row;
+            const int32_t left = l * s->stride_w + s->col;
+            const tdco_range v = tdco_taps(top, s->kernel_h, s->height), h = tdco_taps(left, s->kernel_w, s->width);
+            const uint16_t *const from = x + (top + (int32_t)v.begin) * line + (left + (int32_t)h.begin) * channels;
+            if (order(y[out]) == value
+                && first(from, v.end - v.begin, h.end - h.begin, channels, line, value) == x + at)
+                sum += tdco_h2f(dy[out]);
+        }
+    return tdco_f2h(sum);
+}
+
+/* Adds the dy of a channel of an image to where their windows have their maxima, window after window. What is there
+ * was rounded, so a sum begins anew with every dy after the first. */
 TDCO_APART void scatter(const tdco_windows *s, const uint16_t *dy, const uint16_t *x, const uint16_t *y, uint16_t *dx)
 {
     const int32_t channels = s->channels, line = s->width * channels;
     for (int32_t n = s->height * s->width, at = 0; n > 0; n--, at += channels)
         dx[at] = 0;
-    for (int32_t i = 0, row = s->row; i < s->out_height; i++, row += s->stride_h) {
+    for (int32_t i = 0, out = 0, row = s->row; i < s->out_height; i++, row += s->stride_h) {
         const tdco_range v = tdco_taps(row, s->kernel_h, s->height);
         const uint16_t *const from = x + (row + (int32_t)v.begin) * line;
-        for (int32_t j = 0, col = s->col; j < s->out_width; j++, col += s->stride_w, dy += channels, y += channels) {
+        for (int32_t j = 0, col = s->col; j < s->out_width; j++, col += s->stride_w, out += channels) {
             const tdco_range h = tdco_taps(col, s->kernel_w, s->width);
             const uint16_t *const found = first(from + (col + (int32_t)h.begin) * channels, v.end - v.begin,
-                                                h.end - h.begin, channels, line, order(*y));
+                                                h.end - h.begin, channels, line, order(y[out]));
             if (found)
-                dx[found - x] = tdco_f2h(tdco_h2f(dx[found - x]) + tdco_h2f(*dy));
+                dx[found - x] = order(dx[found - x]) ? gather(s, dy, x, y, dx[found - x], found - x, i, j)
+                                                     : tdco_f2h(0.0f + tdco_h2f(dy[out])); /* no -0 */
         }
     }
 }
