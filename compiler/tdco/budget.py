@@ -56,6 +56,21 @@ def plan_step(step: Graph, costs: Costs) -> PlannedStep:
     return PlannedStep(graph, layout, tilings, *plan(graph, layout, tilings, costs))
 
 
+def plan_whole(step: Graph, costs: Costs) -> tuple[PlannedStep, HwConfig]:
+    """``step`` as it is, in the memories of ``costs.cfg``; where this program's tables are more than the firmware's
+    share of L2, it gets what they take, and the configuration says so.
+
+    Raises:
+        TdcoError: it cannot be tiled or placed.
+    """
+    cfg = costs.cfg
+    planned = plan_step(step, costs)
+    while (reserve_bytes := _reserve_bytes(planned)) > cfg.l2_reserved_bytes:
+        cfg = replace(cfg, l2_reserved_bytes=reserve_bytes)
+        planned = plan_step(step, replace(costs, cfg=cfg))
+    return planned, cfg
+
+
 def plan_within(step: Graph, costs: Costs) -> tuple[PlannedStep, HwConfig]:
     """``step`` within the L2 of ``costs.cfg``, of which the firmware gets what this program's takes; the configuration
     says so.
@@ -81,7 +96,7 @@ def plan_within(step: Graph, costs: Costs) -> tuple[PlannedStep, HwConfig]:
         planned = plan_step(step, roomy)
     cfg = replace(costs.cfg, l2_reserved_bytes=_reserve_bytes(planned))
     if planned.memory.peak_bytes["l2"] > cfg.l2_bytes - cfg.l2_reserved_bytes:
-        planned = plan_step(step, replace(costs, cfg=cfg))
+        planned, cfg = plan_whole(step, replace(costs, cfg=cfg))
     more_cycles = planned.schedule.cycles - first.schedule.cycles if recomputed else 0
     return replace(planned, recomputed=recomputed, cycles_more=more_cycles), cfg
 

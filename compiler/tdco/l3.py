@@ -23,7 +23,9 @@ from .transfer import Region
 from .work import ALIGN_BYTES, aligned
 
 PIECE_BYTES = 16 << 10
-"""Of one row of a piece, at least: what is large and updated tile by tile passes through L2 in pieces."""
+"""Of a piece, at least: what is large and updated tile by tile passes through L2 in pieces."""
+MOVE_BYTES = 1 << 10
+"""Of one row of a piece, at least: every row is a move of its own, with a command and a start-up."""
 
 Gap = tuple[int, int]
 """(piece, i): behind the command that uses the piece as its i-th."""
@@ -170,11 +172,13 @@ def _tensor(buffer: Buffer, uses: Sequence[tuple[int, Region, bool]], kept: bool
             rows, row_bytes = n, stride
     ranges = [(r.offset, r.offset + r.row_bytes if rows > 1 else r.end, index, write) for index, r, write in uses]
     cuts, reach = [0], 0
-    for begin, end, *_ in sorted(ranges) if kept else ():
-        far = min(begin - cuts[-1], row_bytes - begin) >= PIECE_BYTES // rows
+    for begin, end, *_ in sorted(ranges):
+        far = min(begin - cuts[-1], row_bytes - begin) >= max(PIECE_BYTES // rows, MOVE_BYTES)
         if begin >= reach and far and begin % ALIGN_BYTES == 0:
             cuts.append(begin)
         reach = max(reach, end)
+    if len(cuts) == 1:  # whole, it is one row
+        rows, row_bytes = 1, buffer.bytes
     pieces = []
     for low, high in pairwise([*cuts, row_bytes]):
         mine = [(index, write) for begin, _, index, write in ranges if low <= begin < high]

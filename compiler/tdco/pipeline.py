@@ -19,7 +19,7 @@ from tdco_spec import HwConfig
 
 from . import zoo
 from .autodiff import inference_graph, parameters, training_graph
-from .budget import plan_step, plan_within
+from .budget import plan_whole, plan_within
 from .cores import without_engine
 from .cost import Predictor, default_costs
 from .errors import TdcoError
@@ -130,7 +130,7 @@ def compile_model(
     if l2_bytes:
         cfg = replace(cfg, l2_bytes=l2_bytes)
     costs = default_costs(cfg, predict)
-    planned, cfg = plan_within(step, costs) if l2_bytes else (plan_step(step, costs), cfg)
+    planned, cfg = (plan_within if l2_bytes else plan_whole)(step, costs)
     graph, layout = planned.graph, planned.layout
     dumps[f"{len(dumps):02}_layout.txt"] = str(verify(graph))
     schedule = planned.schedule if engine else without_engine(planned.schedule)

@@ -51,6 +51,9 @@ TILES_IN_L1 = 6
 FEW_TILES = 16
 """Rather than more tiles of a node, tiles of up to a quarter of L1: each has commands of its own."""
 
+BLOCKS_IN_L1 = 3
+"""The same where rows, columns and sums are cut: one block at work, one on its way, results that wait."""
+
 NEAR_NODES = 12
 """Nodes between two uses of a storage up to which it may stay in L1."""
 
@@ -102,6 +105,8 @@ def _best(graph: Graph, work: Work, costs: Costs, parts: int) -> Tiling:
             if some:
                 fits += some
                 break
+        if not fits and not work.domain.dense:
+            fits = [s for s in _in_blocks(work.domain, costs.cfg) if _moved_bytes(work, s) <= limit // BLOCKS_IN_L1]
     if not fits:
         fits = [sizes for _, sizes in _smaller(graph, work, costs.cfg, limit)]
     compute = cache(lambda kind: compute_cycles(work, dict(kind), costs))
@@ -153,6 +158,13 @@ def _in_rows(domain: Domain, parts: int, sums: bool, cfg: HwConfig) -> Iterator[
         channels = [x for x in parallel[-1:] if domain.dense and cut and sizes[x.name] == x.extent]
         for some in product(*(_sizes(loop.extent, MOST_TILES, cfg) for loop in (*cut, *channels))):
             yield sizes | {loop.name: size for loop, size in zip((*cut, *channels), some, strict=True)}
+
+
+def _in_blocks(domain: Domain, cfg: HwConfig) -> Iterator[dict[str, int]]:
+    """Sizes that cut every loop, where no operand fits L1 whole: then sums alone would be cut too finely."""
+    for tiles, sizes in _candidates(domain, FEW_TILES, cfg):
+        if tiles <= MOST_TILES and all(sizes[x.name] == 1 for x in domain.loops[:-3]):
+            yield sizes
 
 
 def _walks(domain: Domain, parallel: list[Loop]) -> list[list[Loop]]:

@@ -69,7 +69,11 @@ def test_a_state_in_l3_is_replaced_and_read_back(outs: tuple[Path, Path]) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "strategy", "optimizer"),
-    [("zoo:cct2", "full", "sgd"), ("zoo:cct2", "ft2", "adamw")],
+    [
+        ("zoo:cct2", "full", "sgd"),
+        ("zoo:cct2", "ft2", "adamw"),
+        ("zoo:cct6", "lora:r=4,targets=blocks.5.q.weight+blocks.5.v.weight", "sgd"),
+    ],
 )
 def test_what_is_larger_than_l2_runs_from_l3(model: str, strategy: str, optimizer: str, tmp_path: Path) -> None:
     stats = compiled(model, strategy, CFG, tmp_path / "out", optimizer)
