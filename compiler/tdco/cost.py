@@ -58,7 +58,9 @@ CORE_CYCLES: dict[str, float] = {
     "tdco_stochastic_sgd_f16": 57.0,
 }
 """Cycles of one core per element of a kernel's largest operand, by symbol, as `tdco bench kernels --costs` prints them:
-a call alone on the cluster. Beside engine and DMA, waits for L1 add about a tenth."""
+a call alone on the cluster."""
+L1_WAITS = 1.08
+"""How much longer a kernel takes beside engine and DMA, which want L1 too."""
 OTHER_CORE_CYCLES = 8.0
 FLAG_KERNELS = ("tdco_finite_product_f16",)
 """Read a flag of the engine, and nothing else where no gradient overflows."""
@@ -99,7 +101,7 @@ class Costs:
         if isinstance(op, GemmJob):
             return self.job(op, after) + JOB_COMMAND_CYCLES
         per_element = 0.0 if op.symbol in FLAG_KERNELS else CORE_CYCLES.get(op.symbol, OTHER_CORE_CYCLES)
-        cycles = elements(op.symbol, op.extents) * per_element
+        cycles = L1_WAITS * elements(op.symbol, op.extents) * per_element
         return CALL_START_CYCLES + ceil(cycles / self.cfg.cores)
 
     def move(self, size_bytes: int) -> int:
