@@ -19,7 +19,7 @@ from .elf import read_elf
 from .firmware import program_elf
 from .profile import profile
 from .program import Tables, read_tables
-from .simulator import Simulator, Stop, describe
+from .simulator import Simulator, Stop, describe, function_at
 from .trace import write_perfetto
 
 LIMIT_CYCLES = 2_000_000_000
@@ -121,16 +121,26 @@ def _read_outputs(sim: Simulator, document: Mapping[str, Any]) -> np.ndarray:
 def _reason(sim: Simulator, stop: Stop, tables: Tables) -> str:
     """What stopped the run, where, in which command and tensor, and what the firmware printed."""
     if stop.exit_code is None:
-        command = sim.read_word("tdco_command_index")
+        issued = sim.read_word("tdco_command_index")
         parts = [describe(stop, sim.elf, sim.cfg.cores)]
-        parts.append(f"the controller had issued command {command}, {tables.describe(command)}")
-        if name := tables.buffer_at(stop.addr, command):
+        command = _call_of(sim, stop, tables, issued)
+        if command is not None:
+            parts.append(f"in command {command}, {tables.describe(command)}")
+        parts.append(f"the controller had issued command {issued}, {tables.describe(issued)}")
+        if name := tables.buffer_at(stop.addr, issued if command is None else command):
             parts.append(f"the address is in {name}")
     else:
         parts = [f"exit code {stop.exit_code}"]
     if sim.output:
         parts.append(f"it printed: {sim.output.strip()}")
     return "; ".join(parts)
+
+
+def _call_of(sim: Simulator, stop: Stop, tables: Tables, issued: int) -> int | None:
+    """The command that called the kernel that a core was stopped in: the controller may be ahead of it."""
+    function = None if stop.hart in (None, sim.cfg.cores) else function_at(sim.elf, stop.pc)
+    calls = [c.command for c in tables.calls if function and c.kernel == function.addr and c.command <= issued]
+    return max(calls, default=None)
 
 
 def _stats(sim: Simulator, steps: int, step_cycles: list[int], seconds: float) -> dict[str, Any]:
