@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+import plotly.graph_objects as go
+
 from ..footprint import DYNAMIC, PERSISTENT, over_time
-from .learning import accuracies, running_mean
+from .learning import add_accuracies, running_mean
 from .load import PHASES, RESOURCES, Step
 from .memory import KB
 from .plot import CATEGORY_COLOURS, COLOURS, RESOURCE_NAMES, STEP_COLOURS, Plot, Section, count, figure, rows
@@ -97,32 +99,42 @@ def _fields(step: Step) -> tuple[str, str, str]:
     return step.document["strategy"], step.document["name"], step.document["config"]
 
 
+def _bars(steps: Sequence[Step]) -> go.Figure:
+    """An empty figure for a row of bars for every step."""
+    return figure(90 + 44 * len(steps), barmode="stack", bargap=0.3, hovermode="closest")
+
+
+def _add_bars(
+    plot: go.Figure,
+    labels: Sequence[str],
+    values: Sequence[float],
+    name: str,
+    colour: str,
+    shown: str = "%{x:,} cycles",
+    visible: bool = True,
+) -> None:
+    """A bar for every step, if any has a value; ``shown`` on hover."""
+    if any(values):
+        plot.add_bar(
+            y=labels,
+            x=values,
+            orientation="h",
+            name=name,
+            marker_color=colour,
+            visible=visible,
+            hovertemplate="%{y}: " + shown + "<extra>" + name + "</extra>",
+        )
+
+
 def _cycles(steps: Sequence[Step], labels: Sequence[str]) -> Plot:
-    plot = figure(90 + 44 * len(steps), barmode="stack", bargap=0.3, hovermode="closest")
+    plot = _bars(steps)
     for part in (*RESOURCES, "control"):
         values = [step.profile["critical_path"].get(part, 0) for step in steps]
-        if any(values):
-            plot.add_bar(
-                y=labels,
-                x=values,
-                orientation="h",
-                name=RESOURCE_NAMES[part],
-                marker_color=COLOURS[part][1],
-                hovertemplate="%{y}: %{x:,} cycles<extra>" + RESOURCE_NAMES[part] + "</extra>",
-            )
+        _add_bars(plot, labels, values, RESOURCE_NAMES[part], COLOURS[part][1])
     waits = len(plot.data)
     for resource in RESOURCES:
         values = [occupied(step).get(resource, 0) for step in steps]
-        if any(values):
-            plot.add_bar(
-                y=labels,
-                x=values,
-                orientation="h",
-                name=RESOURCE_NAMES[resource],
-                marker_color=COLOURS[resource][1],
-                visible=False,
-                hovertemplate="%{y}: %{x:,} cycles<extra>" + RESOURCE_NAMES[resource] + "</extra>",
-            )
+        _add_bars(plot, labels, values, RESOURCE_NAMES[resource], COLOURS[resource][1], visible=False)
     rows(plot, "cycles")
     first = [i < waits for i in range(len(plot.data))]
     choices: dict[str, tuple[dict[str, object], dict[str, object]]] = {
@@ -133,21 +145,13 @@ def _cycles(steps: Sequence[Step], labels: Sequence[str]) -> Plot:
 
 
 def _phases(steps: Sequence[Step], labels: Sequence[str]) -> Plot:
-    plot = figure(90 + 44 * len(steps), barmode="stack", bargap=0.3, hovermode="closest")
+    plot = _bars(steps)
     for phase, colour in zip(PHASES, ("#9db8dc", "#5b82b8", "#2f4f7d"), strict=True):
         values = []
         for step in steps:
             own = [node for text, node in step.profile["nodes"].items() if step.node(text).phase == phase]
             values.append(sum(node["critical"] + node["waiting"] for node in own))
-        if any(values):
-            plot.add_bar(
-                y=labels,
-                x=values,
-                orientation="h",
-                name=phase,
-                marker_color=colour,
-                hovertemplate="%{y}: %{x:,} cycles<extra>" + phase + "</extra>",
-            )
+        _add_bars(plot, labels, values, phase, colour)
     rows(plot, "cycles")
     return Plot(
         "compared-phases", plot, "Cycles of the critical path by phase, the controller's before each command included."
@@ -155,21 +159,14 @@ def _phases(steps: Sequence[Step], labels: Sequence[str]) -> Plot:
 
 
 def _categories(steps: Sequence[Step], labels: Sequence[str]) -> Plot:
-    plot = figure(90 + 44 * len(steps), barmode="stack", bargap=0.3, hovermode="closest")
+    plot = _bars(steps)
     for category in (*PERSISTENT, *DYNAMIC):
         memory = [step.document["memory"] for step in steps]
         values = [
             m[f"{category}_bytes"] if category in PERSISTENT else m["dynamic_at_peak"].get(category, 0) for m in memory
         ]
-        if any(values):
-            plot.add_bar(
-                y=labels,
-                x=[v / KB for v in values],
-                orientation="h",
-                name=category,
-                marker_color=CATEGORY_COLOURS[category],
-                hovertemplate="%{y}: %{x:,.1f} KB<extra>" + category + "</extra>",
-            )
+        shown = "%{x:,.1f} KB"
+        _add_bars(plot, labels, [v / KB for v in values], category, CATEGORY_COLOURS[category], shown)
     rows(plot, "KB")
     return Plot("compared-memory", plot, "What stays, and what comes and goes at its peak, in L1 and L2 together.")
 
@@ -193,18 +190,10 @@ def _over_time(steps: Sequence[Step], labels: Sequence[str]) -> Plot:
 
 
 def _energy(steps: Sequence[Step], labels: Sequence[str]) -> Plot:
-    plot = figure(90 + 44 * len(steps), barmode="stack", bargap=0.3, hovermode="closest")
+    plot = _bars(steps)
     for part, (kind, name) in ENERGY_PARTS.items():
         values = [(step.run.get("energy_uj") or {}).get(part, 0) / step.run["steps"] for step in steps]
-        if any(values):
-            plot.add_bar(
-                y=labels,
-                x=values,
-                orientation="h",
-                name=name,
-                marker_color=COLOURS[kind][1],
-                hovertemplate="%{y}: %{x:,.1f} µJ<extra>" + name + "</extra>",
-            )
+        _add_bars(plot, labels, values, name, COLOURS[kind][1], "%{x:,.1f} µJ")
     rows(plot, "µJ a step")
     moved = ", ".join(f"{label} {count(step_point(step).bytes)} B" for label, step in zip(labels, steps, strict=True))
     return Plot("compared-energy", plot, f"Moved between L2 and L1: {moved}.")
@@ -212,7 +201,6 @@ def _energy(steps: Sequence[Step], labels: Sequence[str]) -> Plot:
 
 def _losses(steps: Sequence[Step], labels: Sequence[str]) -> Plot:
     plot = figure(340, hovermode="x unified")
-    some = False
     for i, (step, label) in enumerate(zip(steps, labels, strict=True)):
         rows = [row for row in step.curve if "loss" in row]
         colour = STEP_COLOURS[i % len(STEP_COLOURS)]
@@ -225,32 +213,8 @@ def _losses(steps: Sequence[Step], labels: Sequence[str]) -> Plot:
                 line={"color": colour, "width": 2},
                 hovertemplate="%{y:.4f}",
             )
-        if found := accuracies(step.evaluations):
-            some = True
-            plot.add_scatter(
-                x=[s for s, _ in found],
-                y=[a for _, a in found],
-                mode="lines+markers",
-                name=f"{label}, accuracy",
-                yaxis="y2",
-                line={"color": colour, "width": 1.5, "dash": "dot"},
-                hovertemplate="%{y:.2%}",
-            )
+        line = {"color": colour, "width": 1.5, "dash": "dot"}
+        add_accuracies(plot, step.evaluations, f"{label}, accuracy", line)
     plot.update_xaxes(title_text="step")
     plot.update_yaxes(title_text="loss, running mean", rangemode="tozero", fixedrange=True)
-    if some:
-        plot.update_layout(
-            yaxis2={
-                "overlaying": "y",
-                "side": "right",
-                "title": {"text": "accuracy"},
-                "tickformat": ".0%",
-                "range": [0, 1],
-                "tickmode": "linear",
-                "dtick": 0.2,
-                "showgrid": False,
-                "fixedrange": True,
-                "automargin": True,
-            }
-        )
     return Plot("compared-loss", plot, "In the device's own arithmetic.")

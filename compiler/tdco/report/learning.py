@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from typing import Any
+
+import plotly.graph_objects as go
 
 from .load import Record, Step
 from .plot import COLOURS, Plot, Section, count, figure
@@ -34,11 +37,34 @@ def running_mean(values: Sequence[float]) -> list[float]:
     return [(sums[i + 1] - sums[max(0, i + 1 - window)]) / min(i + 1, window) for i in range(len(values))]
 
 
-def accuracies(evaluations: Sequence[Record]) -> list[tuple[float, float]]:
-    """(step, accuracy) of every evaluation that has both."""
-    return [
-        (float(e["step"]), float(e["accuracy"])) for e in evaluations if e.get("accuracy") is not None and "step" in e
-    ]
+def add_accuracies(plot: go.Figure, evaluations: Sequence[Record], name: str, line: Mapping[str, Any]) -> None:
+    """A curve of the evaluations that have a step and an accuracy, on an axis of its own; nothing if there are none."""
+    found = [(e["step"], e["accuracy"]) for e in evaluations if e.get("accuracy") is not None and "step" in e]
+    if not found:
+        return
+    plot.add_scatter(
+        x=[float(step) for step, _ in found],
+        y=[float(accuracy) for _, accuracy in found],
+        mode="lines+markers",
+        name=name,
+        yaxis="y2",
+        line=line,
+        hovertemplate="%{y:.2%}",
+    )
+    plot.update_layout(
+        yaxis2={
+            "overlaying": "y",
+            "side": "right",
+            "title": {"text": "accuracy"},
+            "tickformat": ".0%",
+            "range": [0, 1],
+            "tickmode": "linear",
+            "dtick": 0.2,
+            "showgrid": False,
+            "fixedrange": True,
+            "automargin": True,
+        }
+    )
 
 
 def _plot(rows: Sequence[Mapping[str, float]], evaluations: Sequence[Record]) -> Plot:
@@ -62,28 +88,5 @@ def _plot(rows: Sequence[Mapping[str, float]], evaluations: Sequence[Record]) ->
     )
     plot.update_xaxes(title_text="step")
     plot.update_yaxes(title_text="loss", rangemode="tozero", fixedrange=True)
-    if found := accuracies(evaluations):
-        plot.add_scatter(
-            x=[s for s, _ in found],
-            y=[a for _, a in found],
-            mode="lines+markers",
-            name="accuracy",
-            yaxis="y2",
-            line={"color": COLOURS["cores"][1], "width": 2},
-            hovertemplate="%{y:.2%}",
-        )
-        plot.update_layout(
-            yaxis2={
-                "overlaying": "y",
-                "side": "right",
-                "title": {"text": "accuracy"},
-                "tickformat": ".0%",
-                "range": [0, 1],
-                "tickmode": "linear",
-                "dtick": 0.2,
-                "showgrid": False,
-                "fixedrange": True,
-                "automargin": True,
-            }
-        )
+    add_accuracies(plot, evaluations, "accuracy", {"color": COLOURS["cores"][1], "width": 2})
     return Plot("loss", plot, "In the device's own arithmetic.")
