@@ -9,6 +9,11 @@ typedef struct {
     int32_t relu;
 } sizes;
 
+typedef struct {
+    const uint16_t *x, *w, *y; /* y may be 0 */
+    uint16_t *z;
+} operands;
+
 static inline uint16_t finish(uint16_t sum, int32_t relu) { return relu && (sum & 0x8000) ? 0 : sum; }
 
 /* A single element of Z. */
@@ -22,131 +27,167 @@ static void element(const sizes *s, const uint16_t *x, const uint16_t *w, const 
 
 #define EACH(i, extent) _Pragma("GCC unroll 4") for (int32_t i = 0; i < extent; i++)
 
-/* One step of K: a column of X times a row of W. Loads stay behind the step before theirs: moved ahead of it, their
- * values would not fit the registers. */
-#define STEP(across, r0, r1, r2, r3, ...)                                                                              \
+/* `count` blocks along the rows of Z, from row m and column n on: sums from Y or 0, all steps of K, sums to Z. */
+#define BLOCKS(name, type, ...)                                                                                        \
+    static __attribute__((noinline)) void name(const sizes *s, const operands *o, int32_t m, int32_t n, int32_t count) \
     {                                                                                                                  \
-        const uint16_t row[SIDE] = {r0, r1, r2, r3}, column[across] = {__VA_ARGS__};                                   \
-        EACH(i, SIDE) EACH(j, across) sum[i][j] = tdco_hfma(row[i], column[j], sum[i][j]);                             \
-        __asm__ volatile("" ::: "memory");                                                                             \
-    }
-
-/* SIDE rows of `across` elements: sums from Y or 0, all steps of K, sums to Z. */
-#define BLOCK(name, across, ...)                                                                                       \
-    static __attribute__((noinline)) void name(const sizes *s, const uint16_t *x, const uint16_t *w,                   \
-                                               const uint16_t *y, uint16_t *z)                                         \
-    {                                                                                                                  \
-        uint16_t sum[SIDE][across] = {{0}};                                                                            \
-        if (y)                                                                                                         \
+        for (; count > 0; count--) {                                                                                   \
+            const uint16_t *x = o->x + m * s->xm, *w = o->w + n * s->wn, *y = o->y;                                    \
+            uint16_t sum[SIDE][SIDE] = {{0}};                                                                          \
+            type row[SIDE];                                                                                            \
+            if (y) {                                                                                                   \
+                y += m * s->ym + n * s->yn;                                                                            \
+                EACH(i, SIDE)                                                                                          \
+                {                                                                                                      \
+                    const uint16_t *line = y;                                                                          \
+                    EACH(j, SIDE) sum[i][j] = *line, line += s->yn;                                                    \
+                    y += s->ym;                                                                                        \
+                }                                                                                                      \
+            }                                                                                                          \
+            __VA_ARGS__                                                                                                \
+            if (s->relu)                                                                                               \
+                EACH(i, SIDE) EACH(j, SIDE) sum[i][j] = finish(sum[i][j], 1);                                          \
+            uint16_t *z = o->z + m * s->zm + n * s->zn;                                                                \
             EACH(i, SIDE)                                                                                              \
             {                                                                                                          \
-                const uint16_t *line = y;                                                                              \
-                EACH(j, across) sum[i][j] = *line, line += s->yn;                                                      \
-                y += s->ym;                                                                                            \
+                uint16_t *line = z;                                                                                    \
+                EACH(j, SIDE) *line = sum[i][j], line += s->zn;                                                        \
+                z += s->zm;                                                                                            \
             }                                                                                                          \
-        __VA_ARGS__                                                                                                    \
-        if (s->relu)                                                                                                   \
-            EACH(i, SIDE) EACH(j, across) sum[i][j] = finish(sum[i][j], 1);                                            \
-        EACH(i, SIDE)                                                                                                  \
-        {                                                                                                              \
-            uint16_t *line = z;                                                                                        \
-            EACH(j, across) *line = sum[i][j], line += s->zn;                                                          \
-            z += s->zm;                                                                                                \
+            if ((n += SIDE) > s->n - SIDE)                                                                             \
+                n = 0, m += SIDE;                                                                                      \
         }                                                                                                              \
     }
 
-/* Columns of X and rows of W lie side by side: one pointer each. */
-BLOCK(both_across, SIDE, {
-    const int32_t xk = s->xk, wk = s->wk;
-    const uint16_t *end = w + s->k * wk;
-    for (; w != end; x += xk, w += wk)
-        STEP(SIDE, x[0], x[1], x[2], x[3], w[0], w[1], w[2], w[3])
-})
+/* The value is known here and no sooner: what follows from it is computed anew in every turn of a loop, and takes no
+ * register from one to the next. */
+#define LATER(value) __asm__ volatile("" : "+r"(value));
 
-/* Rows of X lie side by side: a pointer each. */
-BLOCK(w_across, SIDE, {
-    const int32_t wk = s->wk;
-    const uint16_t *end = x + s->k, *x1 = x + s->xm, *x2 = x1 + s->xm, *x3 = x2 + s->xm;
-    for (; x != end; x++, x1++, x2++, x3++, w += wk)
-        STEP(SIDE, *x, *x1, *x2, *x3, w[0], w[1], w[2], w[3])
-})
-
-/* Columns of W do as well: six pointers are as many as there are registers for. */
-BLOCK(along, 2, {
-    const uint16_t *x1 = x + s->xm, *x2 = x1 + s->xm, *x3 = x2 + s->xm, *w1 = w + s->wn, *end = x + (s->k & ~3);
-    for (; x != end; x += 4, x1 += 4, x2 += 4, x3 += 4, w += 4, w1 += 4) {
-        STEP(2, x[0], x1[0], x2[0], x3[0], w[0], w1[0])
-        STEP(2, x[1], x1[1], x2[1], x3[1], w[1], w1[1])
-        STEP(2, x[2], x1[2], x2[2], x3[2], w[2], w1[2])
-        STEP(2, x[3], x1[3], x2[3], x3[3], w[3], w1[3])
+/* An element of each row of X times one of a column of W. A multiply-add reads the lower half of a register alone. */
+#define COLUMN(j, value)                                                                                               \
+    {                                                                                                                  \
+        const uint16_t element = (uint16_t)(value);                                                                    \
+        EACH(i, SIDE) sum[i][j] = tdco_hfma((uint16_t)row[i], element, sum[i][j]);                                     \
     }
-    for (end += s->k & 3; x != end; x++, x1++, x2++, x3++, w++, w1++)
-        STEP(2, *x, *x1, *x2, *x3, *w, *w1)
-})
 
-/* The same three where lines begin at words: half the accesses, and cores hold each other up less. A multiply-add reads
- * the lower half of a register alone. */
-#define PAIR(at) (*(const tdco_pair *)(at))
-#define HIGH(word) (uint16_t)((word) >> 16)
-#define FOUR(a, b) (uint16_t)(a), HIGH(a), (uint16_t)(b), HIGH(b)
-#define STEP_OF(...) STEP(__VA_ARGS__)
-/* Halves are taken apart behind it: sooner they would not fit the registers. A pointer stays one, not base and index. */
-#define LATER(word) __asm__ volatile("" : "+r"(word));
+/* A step of K. Loads stay behind the step before theirs: moved ahead, their values would not fit the registers. */
+#define STEP(a, b, c, d)                                                                                               \
+    COLUMN(0, a) COLUMN(1, b) COLUMN(2, c) COLUMN(3, d)                                                                \
+    __asm__ volatile("" ::: "memory");
 
-BLOCK(both_across_by_words, SIDE, {
+#define BEHIND(at, bytes) (const uint16_t *)((const char *)(at) + (bytes))
+/* What lies `at` elements behind x in each of four rows of X, an element or a pair: one pointer goes from row to row. */
+#define LOAD_ROWS(piece, at)                                                                                           \
+    {                                                                                                                  \
+        LATER(x)                                                                                                       \
+        const uint16_t *x1 = BEHIND(x, row_bytes), *x2 = BEHIND(x1, row_bytes), *x3 = BEHIND(x2, row_bytes);           \
+        row[0] = *(const piece *)(x + at), row[1] = *(const piece *)(x1 + at);                                         \
+        row[2] = *(const piece *)(x2 + at), row[3] = *(const piece *)(x3 + at);                                        \
+    }
+
+/* Columns of X and rows of W lie side by side. */
+BLOCKS(both_across, uint16_t, {
     const int32_t xk = s->xk, wk = s->wk;
     const uint16_t *end = w + s->k * wk;
     for (; w != end; x += xk, w += wk) {
-        const tdco_pair x0 = PAIR(x), x2 = PAIR(x + 2), w0 = PAIR(w), w2 = PAIR(w + 2);
-        STEP_OF(SIDE, FOUR(x0, x2), FOUR(w0, w2))
+        EACH(i, SIDE) row[i] = x[i];
+        STEP(w[0], w[1], w[2], w[3])
     }
 })
 
-BLOCK(w_across_by_words, SIDE, {
-    const int32_t wk = s->wk;
-    const uint16_t *end = x + (s->k & ~1), *x1 = x + s->xm, *x2 = x1 + s->xm, *x3 = x2 + s->xm;
-    for (; x != end; x += 2, x1 += 2, x2 += 2, x3 += 2, w += wk) {
-        tdco_pair a = PAIR(x), b = PAIR(x1), c = PAIR(x2), d = PAIR(x3), w0 = PAIR(w), w2 = PAIR(w + 2);
-        STEP(SIDE, a, b, c, d, FOUR(w0, w2))
-        LATER(a) LATER(b) LATER(c) LATER(d)
+/* Rows of X lie side by side. */
+BLOCKS(w_across, uint16_t, {
+    const int32_t row_bytes = 2 * s->xm, wk = s->wk;
+    const uint16_t *end = x + s->k;
+    for (; x != end; x++, w += wk) {
+        LOAD_ROWS(uint16_t, 0)
+        STEP(w[0], w[1], w[2], w[3])
+    }
+})
+
+/* The same where lines begin at words: half the accesses, and cores hold each other up less. */
+#define PAIR(at) (*(const tdco_pair *)(at))
+#define STEP_BY_WORDS                                                                                                  \
+    {                                                                                                                  \
+        const tdco_pair w0 = PAIR(w), w2 = PAIR(w + 2);                                                                \
+        STEP(w0, w0 >> 16, w2, w2 >> 16)                                                                               \
+    }
+#define SECOND_HALVES EACH(i, SIDE) { LATER(row[i]) row[i] >>= 16; } /* of the pairs of X */
+
+BLOCKS(both_across_by_words, tdco_pair, {
+    const int32_t xk = s->xk, wk = s->wk;
+    const uint16_t *end = w + s->k * wk;
+    for (; w != end; x += xk, w += wk) {
+        row[0] = PAIR(x), row[2] = PAIR(x + 2), row[1] = row[0] >> 16, row[3] = row[2] >> 16;
+        STEP_BY_WORDS
+    }
+})
+
+BLOCKS(w_across_by_words, tdco_pair, {
+    const int32_t row_bytes = 2 * s->xm, wk = s->wk;
+    const uint16_t *end = x + (s->k & ~1);
+    for (; x != end; x += 2, w += wk) {
+        LOAD_ROWS(tdco_pair, 0)
+        STEP_BY_WORDS
+        SECOND_HALVES
         w += wk;
-        w0 = PAIR(w), w2 = PAIR(w + 2);
-        STEP(SIDE, HIGH(a), HIGH(b), HIGH(c), HIGH(d), FOUR(w0, w2))
+        LATER(w)
+        STEP_BY_WORDS
     }
-    if (s->k & 1)
-        STEP(SIDE, *x, *x1, *x2, *x3, w[0], w[1], w[2], w[3])
+    if (s->k & 1) {
+        LOAD_ROWS(uint16_t, 0)
+        STEP(w[0], w[1], w[2], w[3])
+    }
 })
 
-BLOCK(along_by_words, 2, {
-    const uint16_t *x1 = x + s->xm, *x2 = x1 + s->xm, *x3 = x2 + s->xm, *w1 = w + s->wn, *end = x + (s->k & ~3);
-    for (; x != end; x += 4, x1 += 4, x2 += 4, x3 += 4, w += 4, w1 += 4) {
-        LATER(x1) LATER(x2) LATER(x3) LATER(w) LATER(w1)
-        EACH(at, 2)
-        {
-            tdco_pair a = PAIR(x + 2 * at), b = PAIR(x1 + 2 * at), c = PAIR(x2 + 2 * at), d = PAIR(x3 + 2 * at);
-            tdco_pair v = PAIR(w + 2 * at), v1 = PAIR(w1 + 2 * at);
-            STEP(2, a, b, c, d, v, v1)
-            LATER(a) LATER(b) LATER(c) LATER(d) LATER(v) LATER(v1)
-            STEP(2, HIGH(a), HIGH(b), HIGH(c), HIGH(d), HIGH(v), HIGH(v1))
-        }
-    }
-    for (end += s->k & 3; x != end; x++, x1++, x2++, x3++, w++, w1++)
-        STEP(2, *x, *x1, *x2, *x3, *w, *w1)
-})
+/* Columns of W lie side by side, too. Two steps of K: from column to column, and back an element further. */
+#define TO(at, bytes)                                                                                                  \
+    at = BEHIND(at, bytes);                                                                                            \
+    LATER(at)
+#define ALONG(name, piece, next)                                                                                       \
+    BLOCKS(name, piece, {                                                                                              \
+        const int32_t row_bytes = 2 * s->xm;                                                                           \
+        int32_t bytes = 2 * s->wn;                                                                                     \
+        const uint16_t *end = x + (s->k & ~1);                                                                         \
+        for (; x != end; x += 2, w += 2) {                                                                             \
+            uint16_t even = *w, odd;                                                                                   \
+            LATER(bytes)                                                                                               \
+            LOAD_ROWS(piece, 0)                                                                                        \
+            TO(w, bytes) odd = *w;                                                                                     \
+            COLUMN(0, even)                                                                                            \
+            TO(w, bytes) even = *w;                                                                                    \
+            COLUMN(1, odd)                                                                                             \
+            TO(w, bytes) odd = *w;                                                                                     \
+            COLUMN(2, even)                                                                                            \
+            even = w[1];                                                                                               \
+            COLUMN(3, odd)                                                                                             \
+            next;                                                                                                      \
+            TO(w, -bytes) odd = w[1];                                                                                  \
+            COLUMN(3, even)                                                                                            \
+            TO(w, -bytes) even = w[1];                                                                                 \
+            COLUMN(2, odd)                                                                                             \
+            TO(w, -bytes) odd = w[1];                                                                                  \
+            COLUMN(1, even)                                                                                            \
+            COLUMN(0, odd)                                                                                             \
+        }                                                                                                              \
+        if (s->k & 1) {                                                                                                \
+            LOAD_ROWS(uint16_t, 0)                                                                                     \
+            STEP(*w, w[s->wn], w[2 * s->wn], w[3 * s->wn])                                                             \
+        }                                                                                                              \
+    })
 
-typedef void one_block(const sizes *s, const uint16_t *x, const uint16_t *w, const uint16_t *y, uint16_t *z);
+ALONG(along_by_words, tdco_pair, SECOND_HALVES)
+ALONG(along, uint16_t, LOAD_ROWS(uint16_t, 1))
 
-static void block(const sizes *s, int words, const uint16_t *x, const uint16_t *w, const uint16_t *y, uint16_t *z)
+typedef void some_blocks(const sizes *s, const operands *o, int32_t m, int32_t n, int32_t count);
+
+static some_blocks *blocks_of(const sizes *s, int words)
 {
-    if (s->wn == 1) {
-        one_block *const rows = words ? w_across_by_words : w_across;
-        one_block *const columns = words ? both_across_by_words : both_across;
-        (s->xk == 1 ? rows : columns)(s, x, w, y, z);
-        return;
-    }
-    one_block *const half = words ? along_by_words : along;
-    half(s, x, w, y, z);
-    half(s, x, w + 2 * s->wn, y ? y + 2 * s->yn : 0, z + 2 * s->zn);
+    if (s->wn != 1)
+        return words ? along_by_words : along;
+    if (s->xk == 1)
+        return words ? w_across_by_words : w_across;
+    return words ? both_across_by_words : both_across;
 }
 
 /* Z transposed is W transposed times X transposed. */
@@ -167,9 +208,10 @@ void tdco_gemm_f16(const tdco_args *args, uint32_t core, uint32_t cores)
     const int32_t lines = (s->xk == 1 ? s->xm : s->xk) | (s->wn == 1 ? s->wk : s->wn);
     const int words = tdco_word_aligned(x, w) && !(lines & 1);
     const tdco_range blocks = tdco_share(across * down, core, cores);
-    for (uint32_t at = blocks.begin; at < blocks.end; at++) {
-        const int32_t row = at / across, m = SIDE * row, n = SIDE * (int32_t)(at - row * across);
-        block(s, words, x + m * s->xm, w + n * s->wn, y ? y + m * s->ym + n * s->yn : 0, z + m * s->zm + n * s->zn);
+    if (blocks.begin < blocks.end) {
+        const int32_t row = blocks.begin / across, column = blocks.begin - row * across;
+        const operands all = {x, w, y, z};
+        blocks_of(s, words)(s, &all, SIDE * row, SIDE * column, blocks.end - blocks.begin);
     }
     const int32_t right = s->n - SIDE * across, below = s->m - SIDE * down; /* columns right of, rows below the blocks */
     const tdco_range rest = tdco_share(SIDE * down * right + below * s->n, core, cores);

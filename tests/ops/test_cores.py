@@ -57,16 +57,19 @@ def test_cores_compute_the_engines_bits(shape: tuple[int, int, int], y: str) -> 
             np.testing.assert_array_equal(canonical(l1.memory), canonical(want), err_msg=f"{flips}, {cores} cores")
 
 
-@pytest.mark.slow
-def test_cores_on_the_cluster() -> None:
-    """The same bits on the cluster simulator; ``pytest -s`` prints MAC/cycle on 8 cores (2 to 4, by orientation)."""
+@pytest.mark.parametrize("gap", [0, 1])
+def test_cores_on_the_cluster(gap: int) -> None:
+    """The same bits on the cluster simulator, at 3.5 MAC/cycle and more on 8 cores; ``pytest -s`` prints them.
+
+    With a gap of 1, lines do not begin at words.
+    """
     from tdco_sim.soc.kernels import KernelRunner
     from tdco_spec import get_config
 
     runner = KernelRunner(get_config("rm_12x4"))
     for flips in np.ndindex(2, 2):
         l1 = L1()
-        given_job = job(l1, (64, 128, 128), (*map(bool, flips), False), "row", False, 0)  # type: ignore[arg-type]
+        given_job = job(l1, (64, 128, 128), (*map(bool, flips), False), "row", False, gap)  # type: ignore[arg-type]
         size = (l1.top + 32) & ~1
         l1.memory[:size] = np.random.default_rng(0).normal(size=size // 2).astype(np.float16).view(np.uint8)
         memory, call = l1.memory[:size].copy(), gemm_call(given_job)
@@ -76,7 +79,7 @@ def test_cores_on_the_cluster() -> None:
         cycles = runner.run(call.symbol, memory, offsets, buffers, call.ints, call.floats)
         np.testing.assert_array_equal(canonical(memory), canonical(l1.memory[:size]))
         print(f"trans_x {flips[0]}, trans_w {flips[1]}: {64 * 128 * 128 / cycles:.2f} MAC/cycle")
-        assert 64 * 128 * 128 / cycles > 2
+        assert 64 * 128 * 128 / cycles >= 3.5
     runner.close()
 
 
