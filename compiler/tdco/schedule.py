@@ -282,7 +282,7 @@ class _Scheduler:
         unit = self.units[index]
         names: dict[str, str] = {}
         busy = {use.block for use in unit.uses}
-        for use in sorted(unit.uses, key=lambda u: (u.block in self.held, not u.read)):
+        for use in sorted(unit.uses, key=self._placing):
             held = self.held.get(use.block) or self._allocate(
                 self.blocks[use.block], use.read, start, busy, unit, index
             )
@@ -302,6 +302,11 @@ class _Scheduler:
         self.commands += [Command(_renamed(op, names), unit.node) for op in unit.ops]
         for use in sorted(unit.uses, key=lambda u: u.write):  # what is written makes older copies worthless
             self._used(self.held[use.block], use, end, unit.node)
+
+    def _placing(self, use: Use) -> tuple[bool, bool, bool]:
+        """What finds room first: of blocks not held, one that takes half of L1, then what is fetched."""
+        huge = 2 * self.blocks[use.block].bytes >= self.costs.cfg.l1_bytes
+        return use.block in self.held, not huge, not use.read
 
     def _used(self, held: Held, use: Use, end: int, node: int) -> None:
         """Notes a use that ends at ``end``: sends results home, and drops what nobody needs any more."""
