@@ -136,37 +136,46 @@ TDCO_APART uint16_t gather(const tdco_windows *s, const uint16_t *dy, const uint
     return tdco_f2h(sum);
 }
 
-/* Adds the dy of a channel of an image to where their windows have their maxima, window after window. What is there
- * was rounded, so a sum begins anew with every dy after the first. */
-TDCO_APART void scatter(const tdco_windows *s, const uint16_t *dy, const uint16_t *x, const uint16_t *y, uint16_t *dx)
+/* Adds the dy of a channel of an image to where their windows have their maxima in some `rows` of dx, window after
+ * window. What is there was rounded, so a sum begins anew with every dy after the first. */
+TDCO_APART void scatter(const tdco_windows *s, const uint16_t *dy, const uint16_t *x, const uint16_t *y, uint16_t *dx,
+                        tdco_range rows)
 {
     const int32_t channels = s->channels, line = s->width * channels;
-    for (int32_t n = s->height * s->width, at = 0; n > 0; n--, at += channels)
+    const uint16_t *const low = x + (int32_t)rows.begin * line, *const high = x + (int32_t)rows.end * line;
+    const int32_t begin = tdco_covering(rows.begin, s->row, s->kernel_h, s->stride_h, s->out_height).begin;
+    const int32_t end = tdco_covering((int32_t)rows.end - 1, s->row, s->kernel_h, s->stride_h, s->out_height).end;
+    for (int32_t at = low - x; at < high - x; at += channels)
         dx[at] = 0;
-    for (int32_t i = 0, out = 0, row = s->row; i < s->out_height; i++, row += s->stride_h) {
+    for (int32_t i = begin, out = begin * s->out_width * channels; i < end; i++) {
+        const int32_t row = s->row + i * s->stride_h;
         const tdco_range v = tdco_taps(row, s->kernel_h, s->height);
         const uint16_t *const from = x + (row + (int32_t)v.begin) * line;
         for (int32_t j = 0, col = s->col; j < s->out_width; j++, col += s->stride_w, out += channels) {
             const tdco_range h = tdco_taps(col, s->kernel_w, s->width);
             const uint16_t *const found = first(from + (col + (int32_t)h.begin) * channels, v.end - v.begin,
                                                 h.end - h.begin, channels, line, order(y[out]));
-            if (found)
+            if (found >= low && found < high)
                 dx[found - x] = order(dx[found - x]) ? gather(s, dy, x, y, dx[found - x], found - x, i, j)
                                                      : tdco_f2h(0.0f + tdco_h2f(dy[out])); /* no -0 */
         }
     }
 }
 
-/* Cores share the channels.
+/* Cores share the channels, and each channel's rows where there are fewer.
  * p: dy[B,OH,OW,C], x[B,H,W,C], y[B,OH,OW,C], dx[B,H,W,C].  i: tdco_windows; whole images. */
 void tdco_max_pool_grad_f16(const tdco_args *args, uint32_t core, uint32_t cores)
 {
     const tdco_windows *const s = (const tdco_windows *)args->i;
     const uint16_t *dy = args->p[0], *x = args->p[1], *y = args->p[2];
     uint16_t *dx = args->p[3];
-    const uint32_t channels = s->channels, image = s->height * s->width * channels;
+    const uint32_t channels = s->channels, height = s->height, image = height * s->width * channels;
     const uint32_t out_image = s->out_height * s->out_width * channels;
+    const uint32_t parts = channels < cores ? cores / channels : 1;
     for (int32_t b = 0; b < s->batch; b++, dy += out_image, x += image, y += out_image, dx += image)
-        for (uint32_t c = core; c < channels; c += cores)
-            scatter(s, dy + c, x + c, y + c, dx + c);
+        for (uint32_t n = core; n < channels * parts; n += cores) {
+            const uint32_t c = n % channels, part = n / channels;
+            const tdco_range rows = {height * part / parts, height * (part + 1) / parts};
+            scatter(s, dy + c, x + c, y + c, dx + c, rows);
+        }
 }
