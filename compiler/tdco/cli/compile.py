@@ -20,7 +20,6 @@ from ..report.load import COMPILED
 from ._console import console, json_command, key_values, table
 from ._engines import job_predictor
 from ._record import command_line, leave
-from .run import hw_of
 
 CHOICES_WIDTH = 170
 """Columns of the table of choices where there is no terminal."""
@@ -144,7 +143,7 @@ def compile_(
         "trainable": sum(train["trainable"].values()),
         **{k: v for k, v in stats.items() if k != "dma_bytes"},
         **{key: train[key] for key in ("copies_inserted", "recomputed", "recomputed_cycles")},
-        "firmware": build_firmware(out, hw_of(document)) if firmware else None,
+        "firmware": build_firmware(out, HwConfig(**document["hw"])) if firmware else None,
     }
     leave(out / COMPILED, said, command_line())
     return said

@@ -22,8 +22,7 @@ from .. import data
 from ..errors import TdcoError
 from ..files import FORMAT
 from ..ir import DTYPES
-from ..pipeline import reference_steps
-from ..reference import UpdateError, compare_updates, graph_updates
+from ..reference import UpdateError, compare_updates, graph_updates, reference_steps
 from ..report.load import RUN_HOST, RUN_SOC
 from ._console import console, json_command, key_values, progress
 from ._engines import engine_library, engine_verilog, tcdm_verilog
