@@ -66,9 +66,7 @@ def run(
         before = {level: bytes(image) for level, image in images.items()}
         done = simulator.run(elf.path, before, limit_cycles, [call.kernel for call in tables.calls])
         if done.exit_code != 0:
-            how = "the limit of cycles" if done.exit_code is None else f"exit code {done.exit_code}"
-            said = f"; it printed: {done.output.strip()}" if done.output.strip() else ""
-            raise SimError(f"{how} after {done.cycles} cycles{said}", f"{out_dir}, step {step}")
+            raise SimError(_reason(done), f"{out_dir}, step {step}")
         runs.append(done)
         images = {level: bytearray(done.memories[level]) for level in images}
         parts = [done.read(spec["addr"], spec["bytes"]) for spec in document["outputs"]]
@@ -87,6 +85,13 @@ def run(
         stats["events"] = runs[-1].events
         stats["profile"] = profile(runs[-1].events, tables, cfg, 0, runs[-1].cycles)
     return RunResult(split_outputs(document["outputs"], np.stack(outputs)), read_state(out_dir, done.memories), stats)
+
+
+def _reason(run: Run) -> str:
+    """What ended a step, and what the firmware printed."""
+    how = "the limit of cycles" if run.exit_code is None else f"exit code {run.exit_code}"
+    said = f"; it printed: {run.output.strip()}" if run.output.strip() else ""
+    return f"{how} after {run.cycles} cycles{said}"
 
 
 def _stats(runs: Sequence[Run], cfg: HwConfig) -> dict[str, Any]:

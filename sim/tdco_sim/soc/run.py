@@ -70,9 +70,7 @@ def run(
                 sim.trace()
             before, seen = sim.stats["cycles"], len(sim.events)
             given = {spec["addr"]: feed[spec["name"]][step].tobytes() for spec in document["inputs"]}
-            stop = _run_step(sim, tables, given, limit_cycles)
-            if stop.exit_code != 0:
-                raise SimError(_reason(sim, stop, tables), f"{out_dir}, step {step}")
+            _run_step(sim, tables, given, limit_cycles, f"{out_dir}, step {step}")
             step_cycles.append(sim.stats["cycles"] - before)
             outputs.append(_read_outputs(sim, document))
             if on_progress:
@@ -101,15 +99,21 @@ def _load(sim: Simulator, tables: Tables, images: Images, with_trace: bool) -> N
     sim.watch_buffers([(b.addr, b.bytes, b.first, b.last) for b in tables.buffers], "tdco_command_index")
 
 
-def _run_step(sim: Simulator, tables: Tables, inputs: Mapping[int, bytes], limit_cycles: int) -> Stop:
-    """One step on ``inputs``, bytes by address."""
+def _run_step(sim: Simulator, tables: Tables, inputs: Mapping[int, bytes], limit_cycles: int, where: str) -> None:
+    """One step on ``inputs``, bytes by address.
+
+    Raises:
+        SimError: it does not end with 0.
+    """
     for buffer in tables.buffers:
         if buffer.first > 0:  # of the step before, or padding in the image
             sim.forget(buffer.addr, buffer.bytes)
     for addr, data in inputs.items():
         sim.write(addr, data)
     sim.start()
-    return sim.run(limit_cycles)
+    stop = sim.run(limit_cycles)
+    if stop.exit_code != 0:
+        raise SimError(_reason(sim, stop, tables), where)
 
 
 def _read_outputs(sim: Simulator, document: Mapping[str, Any]) -> np.ndarray:
