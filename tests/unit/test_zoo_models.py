@@ -17,7 +17,7 @@ from tdco.reference import torch_steps
 from tdco.strategies import Training, prepare, resolve
 from tdco.zoo import Model
 
-SIZES = {"cct6": 3_233_803, "deep_ae": 265_864, "mobilenet_v1_025": 213_586, "resnet8": 78_186}
+SIZES = {"cct6": 3_233_803, "deep_ae": 265_864, "mlp": 98_666, "mobilenet_v1_025": 213_586, "resnet8": 78_186}
 
 
 @cache

@@ -1,4 +1,4 @@
-"""The page of an experiment: a table of what each strategy brings and costs, and two plots."""
+"""The part of docs/experiments.md on strategies: a table of what each brings and costs, and two plots."""
 
 from __future__ import annotations
 
@@ -6,33 +6,39 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tdco_sim.compare import write_markdown
 
 PAGE = "experiments.md"
 COSTS_PLOT, LOSS_PLOT = "pictures/experiment.svg", "pictures/experiment_loss.svg"
 DEVICE, TORCH = "#2b6cb0", "#dd6b20"
 WINDOW = 50
 """Steps that a loss curve's points are the mean of."""
-Curves = dict[str, list[tuple[list[float], list[float]]]]
-"""By strategy and seed: the losses on the device and in torch."""
+Runs = dict[str, list[dict[str, Any]]]
+"""By strategy and seed: {"device_loss", "torch_loss"} of every step."""
 
 
-def write_page(docs: Path, result: dict[str, Any], curves: Curves) -> None:
-    """``docs``/experiments.md and its pictures."""
+def write_page(docs: Path, result: dict[str, Any], runs: Runs) -> None:
+    """Its part of ``docs``/experiments.md, and the pictures."""
     (docs / "pictures").mkdir(exist_ok=True)
     _plot_costs(docs / COSTS_PLOT, result["results"], result["start"])
-    _plot_loss(docs / LOSS_PLOT, curves)
-    (docs / PAGE).write_text(_page(result))
+    _plot_loss(docs / LOSS_PLOT, runs)
+    write_markdown(docs / PAGE, result["name"], _page(result).splitlines())
 
 
-def _page(result: dict[str, Any]) -> str:
-    command = (
+def command(result: dict[str, Any]) -> str:
+    """That made ``result`` and writes its page."""
+    return (
         f"tdco experiment {result['name']} --samples {result['samples']} --test {result['test']} "
         f"--seeds {result['seeds']} --write docs"
     )
-    words, differ = (sum(row[key] for row in result["results"]) for key in ("words_compared", "mismatches"))
-    return f"""# {result["title"]}
 
-Written by `{command}`.
+
+def _page(result: dict[str, Any]) -> str:
+    words, differ = (sum(row[key] for row in result["results"]) for key in ("words_compared", "mismatches"))
+    return f"""
+## {result["title"]}
+
+Written by `{command(result)}`.
 {_start(result)}
 Every strategy trains on {result["samples"]:,} {result["data"]} images, each seen once, one per step, plain SGD with
 fp32 masters, and is judged on {result["test"]:,} held-out images, the same in all runs, of which {result["start"]:.2%}
@@ -132,14 +138,14 @@ def _plot_costs(file: Path, rows: list[dict[str, Any]], start: float) -> None:
     _save(figure, file)
 
 
-def _plot_loss(file: Path, curves: Curves) -> None:
+def _plot_loss(file: Path, runs: Runs) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 2.6), layout="constrained")
-    panels = figure.subplots(1, len(curves), sharey=True, squeeze=False)[0]
-    for axes, (strategy, pairs) in zip(panels, curves.items(), strict=True):
-        for which, colour, style in ((0, DEVICE, "-"), (1, TORCH, "--")):
-            mean = np.mean([pair[which] for pair in pairs], axis=0)
+    panels = figure.subplots(1, len(runs), sharey=True, squeeze=False)[0]
+    for axes, (strategy, seeds) in zip(panels, runs.items(), strict=True):
+        for which, colour, style in (("device_loss", DEVICE, "-"), ("torch_loss", TORCH, "--")):
+            mean = np.mean([run[which] for run in seeds], axis=0)
             window = max(1, min(WINDOW, len(mean)))
             points = mean[: len(mean) // window * window].reshape(-1, window).mean(1)
             axes.plot(window * (np.arange(len(points)) + 0.5), points, color=colour, linestyle=style, linewidth=1)

@@ -1,8 +1,15 @@
-"""``tdco experiment``: every strategy and several seeds on the device and in torch fp32, as a page with plots."""
+"""``tdco experiment``: trainings on the device and in torch fp32, pairwise, as a page with tables and plots."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -13,101 +20,209 @@ from tdco_spec import get_config
 
 from .. import data, zoo
 from ..data import Dataset
+from ..errors import TdcoError
 from ..pipeline import compile_model
 from ..reference import accuracy
-from ..training.experiment import EXPERIMENTS, Experiment, compared, parts, torch_run
-from ..training.journal import SUMMARY, write
+from ..strategies import from_document
+from ..training.evaluation import compile_evaluation
+from ..training.experiment import EXPERIMENTS, Case, Experiment, compared, parts, torch_run, update_error
+from ..training.journal import TRAINED, write
 from ..training.order import held_out, subset
 from ..zoo import Model
 from ._console import console, json_command, table
 from ._engines import job_predictor
 from ._experiment_page import write_page
-from .run import Document, load_program, run_soc_steps
+from ._rounding_page import write_rounding
+from .run import load_program, run_soc_steps
 from .train import Options, feeds, train_program
+
+Run = dict[str, Any]
+PAGES: dict[str, Callable[[Path, Run, dict[str, list[Run]]], None]] = {
+    "cct2-mnist": write_page,
+    "rounding": write_rounding,
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all runs of an experiment share; ``out`` holds what they leave, by case."""
+
+    name: str
+    out: Path
+    samples: int
+    test: int
+
+    @property
+    def experiment(self) -> Experiment:
+        return EXPERIMENTS[self.name]
+
+    def program(self, case: Case) -> Path:
+        return self.out / case.name / "program"
+
+    def evaluation(self, case: Case) -> Path:
+        return self.out / "evaluate" / case.strategy
 
 
 def _show(result: dict[str, Any]) -> None:
     rows = [
         (
-            row["strategy"], f"{row['device']:.2%}", f"{row['torch']:.2%}", f"{row['difference'] * 100:+.2f}",
-            "yes" if row["agrees"] else "no", row["trainable"], round(row["updates_per_second"]), row["energy_uj"],
+            row["name"], f"{row['device']:.2%}", f"{row['torch']:.2%}", f"{row['difference'] * 100:+.2f}",
+            "yes" if row["agrees"] else "no", f"{row['update_error']:.2%}", row["trainable"],
+            round(row["updates_per_second"]), row["energy_uj"],
         )
         for row in result["results"]
     ]  # fmt: skip
     title = f"{result['title']}: {result['samples']:,} samples, {result['seeds']} seeds, {result['test']:,} held out"
-    columns = ("strategy", "device", "torch fp32", "points apart", "agrees", "trainable", "updates/s", "uJ")
+    columns = ("case", "device", "torch fp32", "points apart", "agrees", "update off", "trainable", "updates/s", "uJ")
     table(title, columns, rows)
     console.print(f"before: {result['start']:.2%}")
 
 
 @click.command()
 @click.argument("name", type=click.Choice(list(EXPERIMENTS)))
-@click.option(
-    "--out", "-o", default="out/experiment", show_default=True, type=click.Path(file_okay=False, path_type=Path)
-)
+@click.option("--out", "-o", type=click.Path(file_okay=False, path_type=Path), help="Default: out/NAME.")
 @click.option(
     "--samples", type=click.IntRange(min=1), default=1000, show_default=True, help="Training samples, each once."
 )
 @click.option("--test", type=click.IntRange(min=1), default=1000, show_default=True, help="Held-out samples.")
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True)
-@click.option("--strategies", help="Some of the experiment's, with commas.")
+@click.option("--cases", help="Some of the experiment's, with commas.")
+@click.option("--jobs", type=click.IntRange(min=1), default=os.cpu_count(), show_default=True, help="Runs at a time.")
 @click.option(
-    "--write", "docs", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Folder for the page."
-)
+    "--write", "docs", type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of experiments.md: writes the experiment's part of it, and its pictures.",
+)  # fmt: skip
 @json_command(_show)
 def experiment(
-    name: str, out: Path, samples: int, test: int, seeds: int, strategies: str | None, docs: Path | None
+    name: str, out: Path | None, samples: int, test: int, seeds: int, cases: str | None, jobs: int, docs: Path | None
 ) -> dict[str, Any]:
-    """Trains with every strategy and seed on the device and in torch fp32, pairwise, from the same start.
+    """Trains on the device and in torch fp32, pairwise, from the same start: "cct2-mnist" with every strategy,
+    "rounding" with every way to round weights and several learning rates.
 
-    Goes on where it was interrupted; another number of samples or seeds needs another --out.
+    Goes on where it was interrupted.
     """
-    chosen = EXPERIMENTS[name]
-    wanted = strategies.split(",") if strategies else list(chosen.rates)
-    with console.status(f"reading {chosen.data}"):
-        found = data.load(chosen.data)
-    model = zoo.load(chosen.model)
-    for strategy in wanted:
-        _compile(chosen, model, strategy, out)
-    costs = {strategy: _cost(out / strategy, found) for strategy in wanted}
-    runs: dict[str, list[dict[str, Any]]] = {strategy: [] for strategy in wanted}
-    for seed in range(seeds):
-        for strategy in wanted:
-            console.print(f"{strategy}, seed {seed}")
-            runs[strategy].append(_pair(chosen, model, out / strategy, found, samples, test, seed))
-    assert model.module
+    plan = Plan(name, out or Path("out") / name, samples, test)
+    chosen = _chosen(plan.experiment, cases)
+    model, found = _start(name)
+    _settle(plan, model)
+    runs: dict[str, list[Run]] = {case.name: [{}] * seeds for case in chosen}
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _begin_worker) as pool:
+        list(_done(pool, _compile, [(plan, case) for case in chosen], "compiling"))
+        evaluated, costed = ({key(c): c for c in reversed(chosen)}.values() for key in (_of_strategy, _of_update))
+        list(_done(pool, _compile_evaluation, [(plan, case) for case in evaluated], "compiling forward passes"))
+        priced = _done(pool, _cost, [(plan, case) for case in costed], "a step on the cluster simulator")
+        costs = {_of_update(case): cost for (_, case), cost in priced}
+        pairs = [(plan, case, seed) for seed in range(seeds) for case in chosen]
+        for (_, case, seed), run in _done(pool, _pair, pairs, "training"):
+            runs[case.name][seed] = run
+            console.print(f"{case.name}, seed {seed}: device {run['device']:.2%}, torch {run['torch']:.2%}")
     held = parts(found, np.zeros(0, int), held_out(len(found.test_labels), test))[1]
-    rows = [_row(chosen, out / strategy, runs[strategy], costs[strategy]) for strategy in wanted]
+    assert model.module
     result = {
-        "ok": True, "name": name, "title": chosen.title, "model": chosen.model, "data": found.name,
-        "config": chosen.config, "samples": samples, "test": test, "seeds": seeds,
-        "start": accuracy(model.module, held.images.astype(np.float32), held.labels), "results": rows,
+        "ok": True, "name": name, "title": plan.experiment.title, "model": plan.experiment.model, "data": found.name,
+        "config": plan.experiment.config, "samples": samples, "test": len(held.labels), "seeds": seeds,
+        "start": accuracy(model.module, held.images.astype(np.float32), held.labels),
+        "results": [_row(plan, case, runs[case.name], costs[_of_update(case)]) for case in chosen],
     }  # fmt: skip
-    write(out / "experiment.json", (json.dumps(result, indent=1) + "\n").encode())
+    write(plan.out / "experiment.json", (json.dumps(result, indent=1) + "\n").encode())
     if docs:
-        write_page(docs, result, {s: [(r["device_loss"], r["torch_loss"]) for r in runs[s]] for s in wanted})
+        PAGES[name](docs, result, runs)
     return result
 
 
-def _compile(chosen: Experiment, model: Model, strategy: str, out: Path) -> None:
-    """Into OUT/STRATEGY/program, unless it is there with the same learning rate."""
-    program, rate = out / strategy / "program", chosen.rates[strategy]
-    if (program / "program.json").exists() and load_program(program)["train"]["lr"] == rate:
-        return
-    cfg = get_config(chosen.config)
-    with console.status(f"compiling {strategy}"):
-        compile_model(model, strategy, cfg, program, lr=rate, predict=job_predictor(cfg))
+def _chosen(experiment: Experiment, names: str | None) -> tuple[Case, ...]:
+    by_name = {case.name: case for case in experiment.cases}
+    wanted = names.split(",") if names else list(by_name)
+    if unknown := [name for name in wanted if name not in by_name]:
+        raise TdcoError(f"there is no case {unknown[0]!r}", "--cases", "there are: " + ", ".join(by_name))
+    return tuple(by_name[name] for name in wanted)
 
 
-def _cost(folder: Path, found: Dataset) -> dict[str, Any]:
+@cache
+def _start(name: str) -> tuple[Model, Dataset]:
+    """The model and the data of an experiment, once in every process."""
+    experiment = EXPERIMENTS[name]
+    return zoo.load(experiment.model), data.load(experiment.data)
+
+
+def _settle(plan: Plan, model: Model) -> None:
+    """Writes what the runs in OUT share, or sees that those in OUT do.
+
+    Raises:
+        TdcoError: OUT holds runs with something else.
+    """
+    assert model.module
+    weights = hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in model.module.parameters())).hexdigest()
+    settings = {
+        "samples": plan.samples, "test": plan.test, "start": weights[:16],
+        "cases": [asdict(case) for case in plan.experiment.cases],
+    }  # fmt: skip
+    file = plan.out / "settings.json"
+    plan.out.mkdir(parents=True, exist_ok=True)
+    if not file.exists():
+        write(file, json.dumps(settings).encode())
+    held = json.loads(file.read_text())
+    for key, value in settings.items():
+        if held.get(key) != value:
+            raise TdcoError(f"holds an experiment with other {key}", str(plan.out), "another --out, or remove it")
+
+
+def _of_strategy(case: Case) -> str:
+    return case.strategy
+
+
+def _of_update(case: Case) -> tuple[str, str]:
+    """Equal for cases of the same cost: the learning rate has none."""
+    return case.strategy, case.optimizer
+
+
+def _begin_worker() -> None:
+    """The process that started this one tells what goes on."""
+    import torch
+
+    console.quiet = True
+    torch.set_num_threads(1)
+
+
+def _done(
+    pool: ProcessPoolExecutor, function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], what: str
+) -> Iterator[tuple[Any, Any]]:
+    """(task, result) of every task, as they end."""
+    futures = {pool.submit(function, *task): task for task in tasks}
+    try:
+        for n, future in enumerate(as_completed(futures), 1):
+            result = future.result()
+            console.print(f"{what}: {n} of {len(tasks)}", markup=False)
+            yield futures[future], result
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def _compile(plan: Plan, case: Case) -> None:
+    """The program of a case, where it is not there yet."""
+    out, cfg = plan.program(case), get_config(plan.experiment.config)
+    if not (out / "program.json").exists():
+        model = _start(plan.name)[0]
+        compile_model(
+            model, case.strategy, cfg, out, lr=case.lr, predict=job_predictor(cfg), optimizer=case.optimizer
+        )  # fmt: skip
+
+
+def _compile_evaluation(plan: Plan, case: Case) -> None:
+    """The forward pass of a case's strategy; rate and rounding do not matter to it."""
+    if not (plan.evaluation(case) / "program.json").exists():
+        compile_evaluation(plan.program(case), load_program(plan.program(case)), plan.evaluation(case))
+
+
+def _cost(plan: Plan, case: Case) -> dict[str, Any]:
     """What a step costs on the soc, engine model; every bit compared with the host."""
-    file = folder / "cost.json"
+    file, found = plan.out / case.name / "cost.json", _start(plan.name)[1]
     if file.exists():
         return dict(json.loads(file.read_text()))
-    document = load_program(folder / "program")
+    document = load_program(plan.program(case))
     inputs = feeds(document, found.train_images[None, :1], found.train_labels[None, :1])
-    result, _ = run_soc_steps(folder / "program", "model", inputs)
-    stats = result.stats
+    stats = run_soc_steps(plan.program(case), "model", inputs)[0].stats
     cost = {
         "cycles": int(stats["step_cycles"][0]),
         "energy_uj": estimate(stats)["total"],
@@ -118,44 +233,49 @@ def _cost(folder: Path, found: Dataset) -> dict[str, Any]:
     return cost
 
 
-def _pair(
-    chosen: Experiment, model: Model, folder: Path, found: Dataset, samples: int, test: int, seed: int
-) -> dict[str, Any]:  # fmt: skip
+def _pair(plan: Plan, case: Case, seed: int) -> Run:
     """The same training on the device and in torch."""
-    program, runs = folder / "program", folder / f"seed{seed}"
-    options = Options(chosen.data, samples=samples, test=test, interval=samples, seed=seed, before=False)
+    experiment, folder = plan.experiment, plan.out / case.name / f"seed{seed}"
+    model, found = _start(plan.name)
+    options = Options(
+        experiment.data, samples=plan.samples, test=plan.test, interval=plan.samples, seed=seed, before=False
+    )
     train, held = parts(
-        found, subset(len(found.train_labels), samples, seed), held_out(len(found.test_labels), test)
+        found, subset(len(found.train_labels), plan.samples, seed), held_out(len(found.test_labels), plan.test)
+    )
+    device = train_program(
+        plan.program(case), options, folder=folder, samples=found, evaluation=plan.evaluation(case)
     )  # fmt: skip
-    device = train_program(program, options, folder=runs, samples=found)
+    document = load_program(plan.program(case))
+    training, batch = from_document(document["train"]), document["inputs"][0]["shape"][0]
     assert model.module
-    torch = torch_run(model.module, load_program(program), train, held, seed, runs / "torch.json")
+    # Torch keeps fp32 whatever the device does: cases of one strategy and rate share it.
+    file = plan.out / f"torch-{case.strategy}-{case.lr:g}-seed{seed}.npz"
+    torch = torch_run(model.module, training, batch, train, held, seed, file)
+    with np.load(folder / TRAINED) as tensors:
+        error = update_error(model.module, training, tensors, torch["tensors"])
     return {
-        "device": device["accuracy"], "torch": torch["accuracy"],
-        "device_loss": _losses(runs), "torch_loss": torch["loss"],
+        "device": device["accuracy"], "torch": torch["accuracy"], "update_error": error,
+        "device_loss": _losses(folder), "torch_loss": torch["loss"],
     }  # fmt: skip
 
 
 def _losses(folder: Path) -> list[float]:
-    assert (folder / SUMMARY).exists()
     return [float(line.split(",")[2]) for line in (folder / "train.csv").read_text().splitlines()[1:]]
 
 
-def _row(chosen: Experiment, folder: Path, runs: list[dict[str, Any]], cost: dict[str, Any]) -> dict[str, Any]:
-    document: Document = load_program(folder / "program")
+def _row(plan: Plan, case: Case, runs: Sequence[Run], cost: dict[str, Any]) -> dict[str, Any]:
+    document = load_program(plan.program(case))
     device, torch = ([run[key] for run in runs] for key in ("device", "torch"))
     return {
-        "strategy": document["strategy"],
-        "lr": chosen.rates[document["strategy"]],
+        **asdict(case),
         **compared(device, torch),
         "device_runs": device,
         "torch_runs": torch,
+        "update_error": float(np.mean([run["update_error"] for run in runs])),
         "trainable": sum(document["train"]["trainable"].values()),
         "dynamic_peak_bytes": document["memory"]["dynamic_peak_bytes"],
         "l2_peak_bytes": document["stats"]["l2_peak_bytes"],
-        "cycles": cost["cycles"],
         "updates_per_second": document["hw"]["clock_hz"] / cost["cycles"],
-        "energy_uj": cost["energy_uj"],
-        "words_compared": cost["words_compared"],
-        "mismatches": cost["mismatches"],
+        **cost,
     }

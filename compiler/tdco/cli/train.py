@@ -59,10 +59,12 @@ def train_program(
     restart: bool = False,
     folder: Path | None = None,
     samples: data.Dataset | None = None,
+    evaluation: Path | None = None,
 ) -> dict[str, Any]:
     """Trains the program in OUT, or goes on where an earlier run of the same settings was; what train.json says.
 
-    The records are in ``folder``, by default OUT itself. ``samples``: the data of ``options``, already loaded.
+    The records are in ``folder``, by default OUT itself. ``samples``: the data of ``options``, already loaded;
+    ``evaluation``: the folder of the program's forward pass, by default in OUT.
 
     Raises:
         TdcoError: OUT does not train, its data do not fit, or it holds a run with other settings.
@@ -85,7 +87,7 @@ def train_program(
     evaluate = None
     if len(held):
         test = Samples(samples.test_images[held], samples.test_labels[held])
-        evaluate = evaluator(out, document, test)
+        evaluate = evaluator(out, document, test, evaluation)
     with progress(f"{document['name']} {document['strategy']}, {samples.name}") as on_progress:
         device = _device(out, document, journal, schedule.steps, on_progress, evaluate)
         train_set = Samples(samples.train_images[chosen], samples.train_labels[chosen])
@@ -162,11 +164,11 @@ def feeds(document: Document, images: np.ndarray, labels: np.ndarray) -> dict[st
     return result
 
 
-def evaluator(out: Path, document: Document, test: Samples) -> Evaluate:
+def evaluator(out: Path, document: Document, test: Samples, evaluation: Path | None = None) -> Evaluate:
     """The accuracy on ``test`` of a state of the program in OUT: its forward pass on the golden engine."""
     if document["train"]["loss"] != "cross_entropy":
         raise TdcoError(f"has no accuracy: its loss is {document['train']['loss']}", str(out), "add --test 0")
-    program = out / EVALUATION
+    program = evaluation or out / EVALUATION
     if not (program / "program.json").exists():
         with console.status("compiling the forward pass"):
             compile_evaluation(out, document, program)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,9 +12,10 @@ import numpy as np
 from torch import nn
 
 from ..data import Dataset
-from ..reference import accuracy, torch_steps
-from ..strategies import from_document
-from .journal import write
+from ..optimizer import UPDATES
+from ..reference import accuracy, adapter_start, compare_updates, torch_steps
+from ..strategies import Training
+from .journal import npz, write
 from .loop import Samples
 from .order import sample_order
 
@@ -24,52 +24,86 @@ TOLERANCE = 0.005
 
 
 @dataclass(frozen=True)
+class Case:
+    """One way to train: ``optimizer`` as ``optimizer.parse`` takes it."""
+
+    name: str
+    strategy: str
+    lr: float
+    optimizer: str = "sgd"
+
+
+@dataclass(frozen=True)
 class Experiment:
-    """``rates``: the learning rate of every strategy."""
+    """What every case starts from: a model and data."""
 
     title: str
     model: str
     data: str
     config: str
-    rates: Mapping[str, float]
+    cases: tuple[Case, ...]
 
 
+RATES = {"lp": 0.02, "ft1": 0.01, "lora1": 0.02, "ft2": 0.01, "lora2": 0.02}
+ROUNDING_RATES = (0.0001, 0.0003, 0.001, 0.003, 0.01)
 EXPERIMENTS = {
     "cct2-mnist": Experiment(
         "CCT-2 from CIFAR-10 to MNIST",
         "zoo:cct2_cifar10",
         "mnist",
         "rm_12x4",
-        {"lp": 0.02, "ft1": 0.01, "lora1": 0.02, "ft2": 0.01, "lora2": 0.02},
-    )
+        tuple(Case(strategy, strategy, rate) for strategy, rate in RATES.items()),
+    ),
+    "rounding": Experiment(
+        "Rounding of weights by learning rate",
+        "zoo:mlp",
+        "digits",
+        "rm_12x4",
+        tuple(
+            Case(f"{update}-{rate:g}", "full", rate, f"sgd,update={update}")
+            for update in UPDATES
+            for rate in ROUNDING_RATES
+        ),
+    ),
 }
 
 
 def torch_run(
-    module: nn.Module, document: Mapping[str, Any], train: Samples, test: Samples, seed: int, file: Path
+    module: nn.Module, training: Training, batch: int, train: Samples, test: Samples, seed: int, file: Path
 ) -> dict[str, Any]:
-    """One epoch of ``train`` in torch fp32 as the device takes it; kept in ``file``, and read from there."""
-    if file.exists():
-        return dict(json.loads(file.read_text()))
-    training = from_document(document["train"])
-    batch = document["inputs"][0]["shape"][0]
-    steps = len(train.labels) // batch
-    chosen = sample_order(len(train.labels), seed, 0, steps * batch)
-    images, labels = (a[chosen].reshape(steps, batch, *a.shape[1:]) for a in (train.images, train.labels))
-    losses, tensors = torch_steps(
-        module,
-        training.trainable,
-        images.astype(np.float32),
-        labels,
-        training.lr,
-        adapters=training.adapters,
-        optimizer=training.optimizer,
-        accumulate=training.accumulate,
-    )
-    found = accuracy(module, test.images.astype(np.float32), test.labels, tensors, training.adapters)
-    result = {"accuracy": found, "loss": losses}
-    write(file, json.dumps(result).encode())
-    return result
+    """One epoch of ``train`` in torch fp32 as the device takes it; kept in ``file``, and read from there.
+
+    {"accuracy", "loss": of every step, "tensors": the trained ones by name}.
+    """
+    if not file.exists():
+        steps = len(train.labels) // batch
+        chosen = sample_order(len(train.labels), seed, 0, steps * batch)
+        images, labels = (a[chosen].reshape(steps, batch, *a.shape[1:]) for a in (train.images, train.labels))
+        losses, tensors = torch_steps(
+            module,
+            training.trainable,
+            images.astype(np.float32),
+            labels,
+            training.lr,
+            adapters=training.adapters,
+            optimizer=training.optimizer,
+            accumulate=training.accumulate,
+        )
+        found = accuracy(module, test.images.astype(np.float32), test.labels, tensors, training.adapters)
+        arrays = {f"tensors/{name}": array for name, array in tensors.items()}
+        write(file, npz({**arrays, "loss": np.array(losses), "accuracy": np.array(found)}))
+    with np.load(file) as arrays:
+        tensors = {n.removeprefix("tensors/"): arrays[n] for n in arrays.files if n.startswith("tensors/")}
+        return {"accuracy": float(arrays["accuracy"]), "loss": arrays["loss"].tolist(), "tensors": tensors}
+
+
+def update_error(
+    module: nn.Module, training: Training, device: Mapping[str, np.ndarray], torch: Mapping[str, np.ndarray]
+) -> float:
+    """How far the device's update of all trained tensors is from torch's, as relative L2, from the tensors after it."""
+    start = {n: p.detach().numpy() for n, p in module.named_parameters()} | adapter_start(module, training.adapters)
+    moved = [{n: held[n].reshape(start[n].shape) - start[n] for n in torch} for held in (device, torch)]
+    return compare_updates(moved[0], moved[1]).max_rel_error
 
 
 def compared(device: Sequence[float], torch: Sequence[float]) -> dict[str, Any]:

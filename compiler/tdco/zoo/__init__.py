@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import onnx
     from torch import Tensor, nn
 
-ZOO = ("cct2", "cct2_cifar10", "cct6", "deep_ae", "mobilenet_v1_025", "resnet8")
+ZOO = ("cct2", "cct2_cifar10", "cct6", "deep_ae", "mlp", "mobilenet_v1_025", "resnet8")
 """Modules of this package whose ``build(pretrained, seed)`` returns (PyTorch module, example); ``LOSS``, where there is
 one, is the model's loss."""
 

@@ -1,0 +1,50 @@
+"""The part of docs/experiments.md on rounding: which way of keeping weights is enough at which learning rate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tdco_sim.compare import write_markdown
+
+from ._experiment_page import PAGE, command
+
+WAYS = {"fp16": 2, "stochastic": 2, "kahan": 4, "fp32": 6}
+"""Of keeping a trained weight, and its bytes; what costs least comes first."""
+
+
+def write_rounding(docs: Path, result: dict[str, Any], runs: object) -> None:
+    """Its part of ``docs``/experiments.md."""
+    write_markdown(docs / PAGE, result["name"], _lines(result))
+
+
+def _lines(result: dict[str, Any]) -> list[str]:
+    by = {(row["optimizer"].partition("=")[2], row["lr"]): row for row in result["results"]}
+    rates, ways = sorted({lr for _, lr in by}), [way for way in WAYS if way in {way for way, _ in by}]
+    samples, held, seeds = result["samples"], result["test"], result["seeds"]
+    text = f"""
+## {result["title"]}
+
+Written by `{command(result)}`.
+
+All of `{result["model"]}` is trained on {result["data"]}, from weights as torch draws them, with plain SGD: {samples:,}
+images, each once, one per step, in {seeds} orders; {held} held-out ones, the same in all runs. A weight is kept as fp16
+rounded to nearest, as fp16 rounded by chance (stochastic), as fp16 with a carry of what rounding lost (kahan), or with
+an fp32 master. Each cell: accuracy, and how far the whole update is from torch's (relative L2).
+*Enough*: the first of the ways, in the order of their cost, whose accuracy is within 0.5 points or two standard errors
+of torch's.
+"""
+    lines = [*text.splitlines(), ""]
+    lines += [_line("lr", "torch fp32", *(f"{way}, {WAYS[way]} bytes" for way in ways), "enough")]
+    lines += [_line("---:", *["---:"] * (1 + len(ways)), "---")]
+    for lr in rates:
+        rows = {way: by[way, lr] for way in ways}
+        cells = [f"{row['device']:.1%} ({row['update_error']:.1%})" for row in rows.values()]
+        enough = next((way for way, row in rows.items() if row["agrees"]), "none")
+        lines.append(_line(f"{lr:g}", f"{rows[ways[0]]['torch']:.1%}", *cells, enough))
+    costs = ", ".join(f"{way} {by[way, rates[0]]['cycles']:,}" for way in ways)
+    return [*lines, "", f"Cycles of a step (soc, engine model): {costs}."]
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
