@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
 from typing import Any
 
 import click
+import onnx
+from onnx import numpy_helper
 from tdco_sim.errors import SimError
 from tdco_spec import HwConfig, get_config
 
@@ -22,7 +27,7 @@ from ._engines import job_predictor
 from ._record import command_line
 from ._training_page import CYCLES, MEMORY, OTHERS, PAGE, cells, write_others, write_page
 from .compile import build_firmware
-from .run import as_planned, hw_of, load_program, planned_bytes, run_soc_steps, step_inputs
+from .run import hw_of, load_program, run_soc_steps, step_inputs, summary
 
 STRATEGIES = ("infer", "lp", "ft1", "lora1", "ft2", "lora2")
 SHOWN = (
@@ -39,6 +44,8 @@ SHOWN = (
     *("dynamic_peak_bytes", "total_bytes", "l2_peak_bytes", "l2_l1_bytes", "l3_l2_bytes", "c_lines"),
 )
 """Keys of the columns that a terminal has room for."""
+MEASURED = ("ok", "cycles", "updates_per_second", "flop_per_cycle", "max_rel_error", "mismatches", "words_compared")
+"""What a row takes from a run as it is."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,7 @@ OTHER_CASES = (
     Case("zoo:cct2", "full"),
     Case("zoo:deep_ae", "full"),
     Case("zoo:deep_ae", "full", batch=8),
+    Case("zoo:deep_ae", "full", optimizer="sgd,update=fp16"),
     Case("zoo:resnet8", "full"),
     Case("zoo:mobilenet_v1_025", "full"),
     Case("zoo:cct6", "lora:r=4,targets=blocks.*"),
@@ -110,35 +118,69 @@ def training(
     others: bool,
     docs: Path | None,
 ) -> dict[str, Any]:
-    """Compiles and runs a step of every strategy on the cluster simulator, every bit compared with platform host."""
-    cfg, rows, lives = get_config(config), [], {}
-    with tempfile.TemporaryDirectory(prefix="tdco-training-") as folder:
-        for strategy in () if others else strategies.split(","):
-            out, case = Path(folder) / strategy, Case(model, strategy, batch)
-            row = _measure(case, cfg, out, engine)
-            alone = row
-            if cores_only:
-                alone = _measure(replace(case, engine=False), cfg, out.with_suffix(".cores"), "model")
-            row["cores_only_cycles"] = alone["cycles"] if cores_only else None
-            row["worth"] = round(alone["cycles"] / row["cycles"], 2) if cores_only else None
-            row["ok"] = row["ok"] and alone["ok"]
-            rows.append(row)
-            lives[strategy] = [Life(**life) for life in json.loads((out / "memory.json").read_text())]
-            console.print(f"{strategy}: {row['cycles']:,} cycles")
-        more = [_other(case, cfg, Path(folder) / f"other{n}") for n, case in enumerate(OTHER_CASES if others else ())]
-    result = {
-        "ok": all(row["ok"] for row in (*rows, *more)),
-        "config": config,
-        "model": model,
-        "engine": engine,
-        "results": rows,
-        "others": more,
-    }
-    if docs and others:
-        write_others(docs, result, command_line())
-    elif docs:
-        write_page(docs, result, lives, command_line())
-    return result
+    """Compiles and runs a step of every strategy on the cluster simulator, every bit compared with platform host.
+
+    What ``--write`` names is written after every step, with the steps done so far.
+    """
+    cfg, rows, more, lives = get_config(config), list[dict[str, Any]](), list[dict[str, Any]](), {}
+    result = {"ok": True, "config": config, "model": model, "engine": engine, "results": rows, "others": more}
+    with tempfile.TemporaryDirectory(prefix="tdco-training-") as name:
+        folder = Path(name)
+        if others:
+            for n, case in enumerate(OTHER_CASES):
+                more.append(_other(case, cfg, folder / str(n)))
+                if docs:
+                    write_others(docs, result, command_line())
+        else:
+            file = _onnx_file(model, folder / "model.onnx")
+            for strategy in strategies.split(","):
+                case = Case(model, strategy, batch)
+                row = _strategy(case, cfg, folder / strategy, engine, cores_only)
+                rows.append({**row, "compile_seconds": _compile_seconds(file, case, config, folder / "new")})
+                lives[strategy] = [Life(**life) for life in json.loads((folder / strategy / "memory.json").read_text())]
+                if docs:
+                    write_page(docs, result, lives, command_line())
+    return {**result, "ok": all(row["ok"] for row in (*rows, *more))}
+
+
+def _onnx_file(model: str, file: Path) -> Path:
+    """``model`` as a file a user might have, in which parameters keep their names."""
+    given = zoo.load(model)
+    if given.onnx is not None:
+        onnx.save(given.onnx, file)
+        return file
+    from ..torch_export import export  # torch takes seconds to import
+
+    assert given.module is not None and given.example is not None
+    exported = export(given.module, given.example)
+    graph, weights = exported.model.graph, {**exported.parameters, **exported.buffers}
+    graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in weights.items())
+    inputs = [i for i in graph.input if i.name not in weights]
+    del graph.input[:]
+    graph.input.extend(inputs)
+    onnx.save(exported.model, file)
+    return file
+
+
+def _compile_seconds(file: Path, case: Case, config: str, out: Path) -> float:
+    """CPU seconds of a process that compiles the step from an ONNX file, without firmware."""
+    options = ["-s", case.strategy, "-c", config, "-o", str(out), "--loss", zoo.load(case.model).loss, "--no-firmware"]
+    options += ["--batch", str(case.batch)] if case.batch else []
+    tdco = [sys.executable, "-c", "from tdco.cli import main; main()"]
+    before = getrusage(RUSAGE_CHILDREN)
+    subprocess.run([*tdco, "compile", str(file), *options], check=True, capture_output=True)
+    after = getrusage(RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
+
+def _strategy(case: Case, cfg: HwConfig, out: Path, engine: str, cores_only: bool) -> dict[str, Any]:
+    """A row of the first table: with the engine and, where asked for, on the cores alone."""
+    row = _measure(case, cfg, out, engine)
+    if not cores_only:
+        return {**row, "cores_only_cycles": None, "worth": None}
+    alone = _measure(replace(case, engine=False), cfg, out.with_suffix(".cores"), "model")
+    worth = alone["cycles"] / row["cycles"]
+    return {**row, "cores_only_cycles": alone["cycles"], "worth": worth, "ok": row["ok"] and alone["ok"]}
 
 
 def _other(case: Case, cfg: HwConfig, out: Path) -> dict[str, Any]:
@@ -147,7 +189,6 @@ def _other(case: Case, cfg: HwConfig, out: Path) -> dict[str, Any]:
         row = _measure(case, cfg, out, "model")
     except (TdcoError, SimError) as e:
         return {"case": str(case), "ok": False, "error": str(e).splitlines()[0]}
-    console.print(f"{case}: {row['cycles']:,} cycles")
     return row
 
 
@@ -165,33 +206,30 @@ def _measure(case: Case, cfg: HwConfig, out: Path, engine: str) -> dict[str, Any
         engine=case.engine,
         l2_bytes=case.l2_bytes,
     )
-    seconds = time.process_time() - start
+    console.print(f"{case}: compiled in {time.process_time() - start:.0f} CPU seconds", markup=False)
     build_firmware(out, hw_of(document))
-    result, _ = run_soc_steps(out, engine, step_inputs(load_program(out), "random", 1, 0.0, 0))
-    stats, planned, recomputed = result.stats, document["stats"], document["train"]["recomputed"]
-    cycles = sum(stats["step_cycles"])
+    inputs = step_inputs(load_program(out), "random", 1, 0.0, 0)
+    result, seconds = run_soc_steps(out, engine, inputs)
+    said = summary(document, out, engine, result, inputs, seconds)
+    console.print(f"{case}: {said['cycles']:,} cycles, simulated in {seconds:.0f} seconds", markup=False)
+    planned, cycles, recomputed = document["stats"], said["cycles"], document["train"]["recomputed"]
     return {
         "case": str(case),
-        "ok": stats["mismatches"] == 0 and as_planned(stats, planned_bytes(document, 1)),
         "error": "",
         "strategy": case.strategy,
-        "cycles": cycles,
+        **{key: said[key] for key in MEASURED},
         "cycles_per_sample": cycles // (case.batch or 1),
-        "updates_per_second": cfg.clock_hz / cycles,
-        "flop_per_cycle": planned["flop"] / cycles,
         "engine_floor_cycles": planned["engine_floor_cycles"],
         "times_floor": cycles / planned["engine_floor_cycles"],
         "modelled_share": planned["modelled_cycles"] / cycles,
-        **{f"busy_{name}": stats["busy"][name] for name in ("engine", "cores", "dma")},
-        "mismatches": stats["mismatches"],
-        "words_compared": stats["words_compared"],
+        **{f"busy_{name}": said["busy"][name] for name in ("engine", "cores", "dma")},
         **document["memory"],
-        "l1_peak_bytes": stats["l1_peak_bytes"],
-        "l2_peak_bytes": stats["l2_peak_bytes"],
-        "l2_l1_bytes": stats["dma_bytes"]["l2_l1"] + stats["dma_bytes"]["l1_l2"],
-        "l3_l2_bytes": stats["dma_bytes"]["l3_l2"],
+        "l1_peak_bytes": said["l1_peak_bytes"],
+        "l2_peak_bytes": said["l2_peak_bytes"],
+        "l2_l1_bytes": said["dma_bytes"]["l2_l1"] + said["dma_bytes"]["l1_l2"],
+        "l3_l2_bytes": said["dma_bytes"]["l3_l2"],
         "recomputed_bytes": sum(r["bytes"] for r in recomputed),
         "recomputed_cycles": document["train"]["recomputed_cycles"],
         "c_lines": planned["c_lines"],
-        "seconds": seconds,
+        "c_bytes": planned["c_bytes"],
     }
