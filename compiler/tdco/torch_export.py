@@ -49,7 +49,7 @@ def export(module: nn.Module, example: Tensor) -> Exported:
     """Exports ``module(example)`` with static shapes and eval semantics (dropout off, batch norm frozen).
 
     Raises:
-        TdcoError: torch cannot export the module, or it does not return one tensor.
+        TdcoError: the module does not take its example, torch cannot export it, or it does not return one tensor.
     """
     tensors = {name: t.detach() for name, t in (*module.named_parameters(), *module.named_buffers())}
     name = type(module).__name__
@@ -59,6 +59,12 @@ def export(module: nn.Module, example: Tensor) -> Exported:
     if INPUT in tensors:
         raise TdcoError(f"has a tensor called {INPUT!r}", f"module {name}", "rename it")
     with evaluating(module), _quiet():
+        try:
+            with torch.no_grad():
+                module(example)
+        except Exception as e:  # the user's code may raise anything
+            what = f"raises {_said(e)} on its example input {list(example.shape)}"
+            raise TdcoError(what, f"module {name}") from e
         try:
             program = torch.onnx.export(
                 _Functional(module).eval(),
@@ -71,8 +77,7 @@ def export(module: nn.Module, example: Tensor) -> Exported:
                 verbose=False,
             )
         except Exception as e:  # the exporter's failures share no narrower type
-            reason = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
-            raise TdcoError(f"torch.onnx cannot export it: {reason}", f"module {name}") from e
+            raise TdcoError(f"torch.onnx cannot export it: {_said(_first(e))}", f"module {name}") from e
     assert program is not None
     model = program.model_proto
     names = [i.name for i in model.graph.input]
@@ -84,6 +89,16 @@ def export(module: nn.Module, example: Tensor) -> Exported:
     arrays = {k: t.cpu().numpy().copy() for k, t in tensors.items()}
     buffers = {k: arrays.pop(k) for k, _ in module.named_buffers()}
     return Exported(model, arrays, buffers)
+
+
+def _first(e: BaseException) -> BaseException:
+    """What ``e`` comes from: the exporter's own words say nothing about the model."""
+    return _first(e.__cause__) if e.__cause__ else e
+
+
+def _said(e: BaseException) -> str:
+    """``ValueError: the first line of its text``."""
+    return ": ".join([type(e).__name__, *str(e).strip().splitlines()[:1]])
 
 
 def _scope(node: onnx.NodeProto) -> str:
@@ -109,13 +124,12 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's own warnings: none of them is about the user's model."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Without what the exporter warns of and logs, tracebacks too: what is about the user's model, an error says."""
+    level = logging.root.manager.disable
+    logging.disable(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(level)

@@ -108,6 +108,22 @@ def with_tanh() -> tuple[nn.Module, Tensor]:
     return nn.Sequential(nn.Linear(4, 4), nn.Tanh()), torch.randn(1, 4)
 
 
+def wrong_shape() -> tuple[nn.Module, Tensor]:
+    """Its example is no input of it."""
+    return nn.Linear(10, 3), torch.zeros(1, 12)
+
+
+class Branching(nn.Linear):
+    """What it computes depends on the data."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x * 2 if x.sum() > 0 else x)
+
+
+def branching() -> tuple[nn.Module, Tensor]:
+    return Branching(12, 3), torch.zeros(1, 12)
+
+
 def not_a_model() -> int:
     return 1
 

@@ -114,6 +114,19 @@ def test_bad_models_are_named(spec: str, message: str) -> None:
         zoo.load(spec)
 
 
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("wrong_shape", r"module Linear: raises RuntimeError: .* shapes cannot be multiplied .* on its example input"),
+        ("branching", "module Branching: torch.onnx cannot export it: GuardOnDataDependentSymNode: Could not guard"),
+    ],
+)
+def test_what_cannot_be_exported_says_why(function: str, message: str, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(TdcoError, match=message) as e:
+        zoo.forward_graph(zoo.load(f"{HERE}:{function}"))
+    assert "\n" not in str(e.value) and "\x1b" not in str(e.value) and "Traceback" not in capfd.readouterr().err
+
+
 def test_a_file_that_is_no_onnx_model(tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_bytes(b"\xff\xfe nothing")
     with pytest.raises(TdcoError, match=r"text.onnx: is no readable ONNX model"):
