@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +73,14 @@ def trained(document: Mapping[str, Any], state: Mapping[str, np.ndarray]) -> dic
 
 
 def batches(images: np.ndarray, spec: Mapping[str, Any]) -> np.ndarray:
-    """``images`` [N,...] as inputs [steps, batch, ...] of a program; the last batch is filled up with the first."""
-    batch = spec["shape"][0]
+    """``images`` [N,...] as inputs [steps, batch, ...] of a program; the last batch is filled up with the first.
+
+    Raises:
+        TdcoError: the images have another size than the program's input.
+    """
+    batch, *shape = spec["shape"]
+    if images[0].size != prod(shape):
+        raise TdcoError(f"samples are {list(images.shape[1:])}, the model takes {shape}", spec["name"], "other data")
     steps = -(-len(images) // batch)
     return (
         np.resize(images, (steps * batch, *images.shape[1:]))
