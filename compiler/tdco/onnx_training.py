@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from .autodiff import LOSS_SCALE, add_updates, parameters, with_state
 from .errors import TdcoError
@@ -83,8 +82,3 @@ def step_graph(training: TrainingGraph, forward: Graph) -> Graph:
     b.outputs = [loss, training.scores]
     add_updates(b, training.gradients, Update(Optimizer("sgd"), training.lr, LOSS_SCALE))
     return verify(prune(b.graph()))
-
-
-def initial_weights(model: onnx.ModelProto) -> dict[str, np.ndarray]:
-    """The weights in ``model`` by name."""
-    return {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
