@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from tdco.cli import main
-from tdco.report import roofline
+from tdco.ops import all_ops
+from tdco.report import load, roofline
 from tdco.report.load import Slice, load_step
 from tdco_spec import get_config
 
@@ -218,6 +219,15 @@ def test_several_outs_are_compared(measured: tuple[Path, Json], other: Path, tmp
         assert f"<b>{run['cycles']:,}</b>" in page
     shown = [t for t in found["compared-cycles"]["data"] if t.get("visible", True)]
     assert [sum(values) for values in zip(*(t["x"] for t in shown), strict=True)] == [said["cycles"], second["cycles"]]
+
+
+def test_every_kind_of_update_is_the_last_phase() -> None:
+    for name, op in all_ops().items():
+        if op.update:
+            assert load._phase({"op": name, "name": "fc.weight.master.new"}) == "update", name
+    assert load._phase({"op": "All", "name": "loss_scale.ok0.0"}) == "update"
+    assert load._phase({"op": "MatMul", "name": "fc.weight.grad"}) == "backward"
+    assert load._phase({"op": "Gemm", "name": "logits"}) == "forward"
 
 
 def test_what_is_missing_is_named(measured: tuple[Path, Json], tmp_path: Path) -> None:

@@ -13,15 +13,16 @@ from tdco_spec import HwConfig
 
 from ..errors import TdcoError
 from ..footprint import Life
+from ..ops import get_op
 
 Record = dict[str, Any]
 COMPILED, RUN_SOC, RUN_HOST, TRACE = "compile.json", "run_soc.json", "run_host.json", "trace.json"
 """Files of OUT that `tdco compile` and `tdco run` leave: what the command said, how it was called, the last step."""
 MICROSECOND = 1_000_000
 TRAIN_CURVE, TRAIN_RECORD = "train.csv", "train.json"
-UPDATES = ("SGD", "Momentum", "AdamW", "Accumulate", "Finite", "Due")
-"""Operators of the last phase of a step."""
 PHASES = ("forward", "backward", "update")
+BEFORE_UPDATES = ("Finite", "ProductFinite", "Due", "All")
+"""Operators of the last phase that change no state themselves: they ask whether an update may be."""
 RESOURCES = ("engine", "cores", "dma", "l3")
 
 
@@ -144,7 +145,7 @@ def _layer(node: Record) -> str:
 
 
 def _phase(node: Record) -> str:
-    if node["op"] in UPDATES:
+    if node["op"] in BEFORE_UPDATES or get_op(node["op"]).update:
         return "update"
     return "backward" if node["op"].endswith("Grad") or ".grad" in node["name"] else "forward"
 
