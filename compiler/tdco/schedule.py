@@ -9,6 +9,7 @@ decides how early it can be fetched, so a good place is one that has been free f
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -35,6 +36,9 @@ LARGE_SHARE = 1 / 8
 """Of L1: blocks from here on are put at its start, smaller ones at its end, and room for one is hard to find."""
 REFETCH_WEIGHT = 0.25
 """What a cycle of the DMA counts against a cycle of waiting, when a block is dropped for another."""
+SLACK_CYCLES, SLACK_WEIGHT = 2000, 0.1
+"""The best order is tried once more with places that are free so long before they can be filled, where there are some:
+what uses them now may take longer than modelled. What a cycle less of that counts against a cycle of waiting."""
 
 
 class NoRoom(Exception):
@@ -62,19 +66,29 @@ def schedule_units(blocks: Mapping[str, Block], units: Sequence[Unit], costs: Co
     Raises:
         TdcoError: a node's blocks do not fit L1.
     """
-    found: list[Planned] = []
-    tried: list[tuple[str, int]] = []
+    found: dict[tuple[int, bool, bool], Planned] = {}
+
+    def look(ahead: int, feeding: bool, slack: bool = False) -> None:
+        found[ahead, feeding, slack] = _Scheduler(blocks, units, costs, stay, ahead, feeding, slack).run()
+
     for ahead, feeding in (*ORDERS, *((narrow, False) for narrow in NARROW_NODES)):
         if found and ahead in NARROW_NODES:
             break
         try:
-            found.append(_Scheduler(blocks, units, costs, stay, ahead, feeding).run())
-            tried.append((f"{ahead}, the engine first" if feeding else str(ahead), found[-1].cycles))
+            look(ahead, feeding)
         except NoRoom as e:
             failure = e
     if not found:
         raise TdcoError(str(failure), "L1", "a configuration with more l1_bytes")
-    return replace(min(found, key=lambda planned: planned.cycles), tried=tuple(tried))
+    ahead, feeding, _ = min(found, key=lambda order: found[order].cycles)
+    with suppress(NoRoom):
+        look(ahead, feeding, slack=True)
+    tried = [(_named(*order), planned.cycles) for order, planned in found.items()]
+    return replace(min(found.values(), key=lambda planned: planned.cycles), tried=tuple(tried))
+
+
+def _named(ahead: int, feeding: bool, slack: bool) -> str:
+    return f"{ahead}" + ", the engine first" * feeding + ", places free early" * slack
 
 
 class _Scheduler:
@@ -86,8 +100,10 @@ class _Scheduler:
         stay: Collection[str],
         ahead: int,
         feeding: bool,
+        slack: bool,
     ) -> None:
         self.blocks, self.costs, self.ahead, self.feeding = blocks, costs, ahead, feeding
+        self.slack = SLACK_WEIGHT if slack else 0
         self.units = _wait_for_whole_blocks(units, blocks)
         self.users: dict[str, list[int]] = {}
         self.writers: dict[str, int] = {}
@@ -383,7 +399,8 @@ class _Scheduler:
         found: tuple[float, int, int, list[Segment]] | None = None
         segments = self.l1.segments
         scores = [self._score(segment, busy, index) for segment in segments]
-        begin, large = max(needed, earliest), block.bytes >= self.large_bytes
+        begin, wanted = max(needed, earliest), (earliest or needed) - SLACK_CYCLES
+        large = block.bytes >= self.large_bytes
         for offset, first, last in self.l1.windows(aligned(block.bytes)):
             free_at, again = 0, 0.0
             for at, cycles in scores[first : last + 1]:
@@ -392,7 +409,8 @@ class _Scheduler:
                 free_at = at if at > free_at else free_at
                 again += cycles
             else:
-                cost = max(0, free_at - begin) + REFETCH_WEIGHT * again if self.ahead else 0
+                late = max(0, free_at - begin) + self.slack * max(0, free_at - wanted)
+                cost = late + REFETCH_WEIGHT * again if self.ahead else 0
                 far = offset if large else -offset
                 if best is None or (cost, far) < best:
                     best, found = (cost, far), (cost, free_at, offset, segments[first : last + 1])
