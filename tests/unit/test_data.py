@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from PIL import Image
 from tdco import data
 from tdco.cli import main
-from tdco.data.cifar10 import TEST, TRAIN, _binary_batch
+from tdco.data.cifar10 import JPEG, TEST, TRAIN, _binary_batch
 from tdco.data.mnist import MD5
 from tdco.errors import TdcoError, TdcoWarning
 
@@ -115,6 +115,27 @@ def test_binary_batches_of_cifar10(tmp_path: Path) -> None:
         data.load(str(tmp_path))
 
 
+def test_the_jpeg_copy_of_cifar10(tmp_path: Path) -> None:
+    """Pictures one behind the other in an array of bytes; none of its files may lack."""
+    for name in JPEG:
+        pictures = []
+        for value in (0, 255):
+            file = io.BytesIO()
+            Image.new("RGB", (32, 32), (value, value, value)).save(file, "jpeg")
+            pictures.append(np.frombuffer(file.getvalue(), np.uint8))
+        offset = np.cumsum([0, *map(len, pictures)])
+        np.savez(tmp_path / name, jpeg=np.concatenate(pictures), offset=offset, label=np.array([3, 7]))
+    found = data.load(str(tmp_path))
+    assert found.name == "CIFAR-10, JPEG-75 copy" and found.train_labels.tolist() == [3, 7] * 5
+    assert found.test_images[:, 0, 0, 0].tolist() == [-1, 1]
+    np.savez(tmp_path / JPEG[1], jpeg=np.concatenate(pictures)[:-1], offset=offset, label=np.array([3, 7]))
+    with pytest.raises(TdcoError, match="do not go together"):
+        data.load(str(tmp_path))
+    (tmp_path / JPEG[1]).unlink()
+    with pytest.raises(TdcoError, match=r"train_2.npz: is missing"):
+        data.load(str(tmp_path))
+
+
 def picture(folder: Path, name: str, value: int, size: tuple[int, int] = (40, 20)) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, (value, 0, 255)).save(folder / name)
@@ -187,6 +208,9 @@ def test_what_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     write_idx(tmp_path / "mnist")
     with pytest.warns(TdcoWarning):
         assert len(data.load("mnist").test_labels) == 3
+    picture(tmp_path / "mine" / "train" / "a", "0.png", 1)
+    picture(tmp_path / "mine" / "test" / "a", "0.png", 1)
+    assert data.load("mine").name == "mine", "a folder there, whatever its name"
 
 
 def test_turned_images() -> None:

@@ -35,7 +35,7 @@ class Dataset:
 def load(source: str, rotation: float = 0.0) -> Dataset:
     """The data set ``source``, its images turned by ``rotation`` degrees counter-clockwise.
 
-    ``digits``, a folder or file with the data, or a name of ``FORMATS`` for the folder of that name in ``TDCO_DATA``.
+    ``digits``, a folder or file with the data, or the name of one in ``TDCO_DATA``.
 
     Raises:
         TdcoError: there is no such data set, or a file is truncated or something else; it is named.
@@ -61,13 +61,14 @@ def _read(source: str) -> Dataset:
         "mnist": mnist.read, "cifar10": cifar10.read, "omniglot": omniglot.read, "gtsrb": gtsrb.read,
         "folder of images": images.read,
     }  # fmt: skip
-    if source in formats and not Path(source).exists():
+    path, tried = Path(source), formats
+    if not path.exists():
         root = os.environ.get(FOLDER_VARIABLE)
-        if not root:
-            raise TdcoError(f"{FOLDER_VARIABLE} does not say where it is", f"data {source}", "or give its folder")
-        path, tried = Path(root) / source, {source: formats[source]}
-    else:
-        path, tried = Path(source), formats
+        if source in formats:
+            tried = {source: formats[source]}
+            if not root:
+                raise TdcoError(f"{FOLDER_VARIABLE} does not say where it is", f"data {source}", "or give its folder")
+        path = Path(root or "") / source
     if not path.exists():
         known = ", ".join(("digits", *list(formats)[:-1]))
         raise TdcoError(f"there is no data set {source!r}", str(path), f"give a folder, or one of {known}")

@@ -18,6 +18,7 @@ from . import Dataset, normalised
 from .files import arrays
 from .images import decoded
 
+JPEG = (*(f"cifar10_jpeg_train_{n}.npz" for n in range(1, 6)), "cifar10_jpeg_test.npz")
 TRAIN, TEST = tuple(f"data_batch_{n}" for n in range(1, 6)), "test_batch"
 MD5 = {
     "data_batch_1": "c99cafc152244af753f735de768cd75f",
@@ -47,10 +48,9 @@ def read(path: Path) -> Dataset | None:
             if any((folder / f"{name}{suffix}").is_file() for name in (*TRAIN, TEST)):
                 batches = [load(folder / f"{name}{suffix}") for name in (*TRAIN, TEST)]
                 return Dataset("CIFAR-10", *_joined(batches[:-1]), *batches[-1])
-    jpeg = sorted(path.glob("cifar10_jpeg_train_*.npz"))
-    if jpeg and (path / "cifar10_jpeg_test.npz").is_file():
-        train, test = _joined(map(_jpeg_batch, jpeg)), _jpeg_batch(path / "cifar10_jpeg_test.npz")
-        return Dataset("CIFAR-10, JPEG-75 copy", *train, *test)
+    if any((path / name).is_file() for name in JPEG):
+        *train, test = [_jpeg_batch(path / name) for name in JPEG]
+        return Dataset("CIFAR-10, JPEG-75 copy", *_joined(train), *test)
     return _lossless(path / "cifar10_lossless_subset.npz")
 
 
@@ -108,10 +108,14 @@ def _half(pixels: np.ndarray, labels: np.ndarray) -> Half:
 
 
 def _jpeg_batch(file: Path) -> Half:
+    if not file.is_file():
+        raise TdcoError("is missing: the JPEG copy is five files for training and one for test", str(file))
     found = arrays(file, "jpeg", "offset", "label")
     if found is None:
         raise TdcoError("has no arrays jpeg, offset, label", str(file))
     jpeg, offset, label = found
+    if len(offset) != len(label) + 1 or offset[-1] != len(jpeg):
+        raise TdcoError(f"{len(offset)} offsets, {len(label)} labels, {len(jpeg)} bytes do not go together", str(file))
     parts = enumerate(pairwise(offset))
     return decoded((f"{file}: image {n}", jpeg[a:b].tobytes()) for n, (a, b) in parts), label.astype(np.int32)
 
