@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from .units import Block
 from .work import aligned
+
+Window = tuple[int, int, int]
+"""(offset, first and last segment it covers) of a place for a block."""
 
 CRUMB_BYTES = 256
 """Free neighbours this small join, though one of them could be filled earlier."""
@@ -42,10 +46,17 @@ class L1:
 
     def __init__(self, start: int, end: int) -> None:
         self.segments = [Segment(aligned(start), end, None, 0)]
+        self._windows: dict[tuple[int, bool], list[Window]] = {}
 
-    def windows(self, size_bytes: int) -> Iterator[tuple[int, int, int]]:
-        """(offset, first and last segment it covers) of every place worth considering: at the start or the end of a
-        segment."""
+    def windows(self, size_bytes: int, from_start: bool) -> Sequence[Window]:
+        """Every place worth considering, at the start or the end of a segment, by its offset: the lowest first or the
+        highest."""
+        key = size_bytes, from_start
+        if key not in self._windows:
+            self._windows[key] = sorted(self._places(size_bytes), key=itemgetter(0), reverse=not from_start)
+        return self._windows[key]
+
+    def _places(self, size_bytes: int) -> Iterator[Window]:
         segments = self.segments
         top, last = segments[-1].end, 0
         for first, segment in enumerate(segments):
@@ -82,6 +93,7 @@ class L1:
             if end < s.end:
                 kept.append(Segment(end, s.end, None, s.free_at))
         self.segments = kept
+        self._windows.clear()
 
     def release(self, held: Held, free_at: int) -> None:
         """The place of ``held`` may be filled from ``free_at`` on."""
@@ -97,3 +109,4 @@ class L1:
                     continue
             joined.append(s)
         self.segments = joined
+        self._windows.clear()

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from math import inf
 
 from .cost import HOP_CYCLES, Costs
 from .errors import TdcoError
@@ -67,9 +68,10 @@ def schedule_units(blocks: Mapping[str, Block], units: Sequence[Unit], costs: Co
         TdcoError: a node's blocks do not fit L1.
     """
     found: dict[tuple[int, bool, bool], Planned] = {}
+    step = _look_at(blocks, units, costs, stay)
 
     def look(ahead: int, feeding: bool, slack: bool = False) -> None:
-        found[ahead, feeding, slack] = _Scheduler(blocks, units, costs, stay, ahead, feeding, slack).run()
+        found[ahead, feeding, slack] = _Scheduler(step, costs, ahead, feeding, slack).run()
 
     for ahead, feeding in (*ORDERS, *((narrow, False) for narrow in NARROW_NODES)):
         if found and ahead in NARROW_NODES:
@@ -91,42 +93,69 @@ def _named(ahead: int, feeding: bool, slack: bool) -> str:
     return f"{ahead}" + ", the engine first" * feeding + ", places free early" * slack
 
 
+@dataclass(frozen=True)
+class _Step:
+    """What is known of a step before its units have an order.
+
+    Of blocks: their ``users`` and ``writers``, whether they go home (``goes_home``), the cycles of moving them, and the
+    ``spans`` of their storage that they lie in. Of units: ``urgency``, the ``ways`` to the engine, their ``followers``.
+    """
+
+    blocks: Mapping[str, Block]
+    units: Sequence[Unit]
+    users: Mapping[str, Sequence[int]]
+    writers: Mapping[str, int]
+    goes_home: Mapping[str, str]
+    move_cycles: Mapping[str, int]
+    spans: Mapping[str, tuple[int, int]]
+    urgency: Sequence[int]
+    ways: Sequence[int]
+    followers: Sequence[Sequence[int]]
+
+
+def _look_at(blocks: Mapping[str, Block], units: Sequence[Unit], costs: Costs, stay: Collection[str]) -> _Step:
+    units = _wait_for_whole_blocks(units, blocks)
+    users: dict[str, list[int]] = {}
+    writers: dict[str, int] = {}
+    followers: list[list[int]] = [[] for _ in units]
+    for index, unit in enumerate(units):
+        for use in unit.uses:
+            users.setdefault(use.block, []).append(index)
+            if use.write:
+                writers[use.block] = writers.get(use.block, 0) + 1
+        for other in unit.before:
+            followers[other].append(index)
+    return _Step(
+        blocks,
+        units,
+        users,
+        writers,
+        _homecoming(units, blocks, stay),
+        {name: costs.copies(r for _, r in block.parts) for name, block in blocks.items()},
+        {name: (b.parts[0][1].offset, max(r.end for _, r in b.parts)) for name, b in blocks.items() if b.parts},
+        _urgency(units),
+        _ways_to_engine(units),
+        followers,
+    )
+
+
 class _Scheduler:
-    def __init__(
-        self,
-        blocks: Mapping[str, Block],
-        units: Sequence[Unit],
-        costs: Costs,
-        stay: Collection[str],
-        ahead: int,
-        feeding: bool,
-        slack: bool,
-    ) -> None:
-        self.blocks, self.costs, self.ahead, self.feeding = blocks, costs, ahead, feeding
+    def __init__(self, step: _Step, costs: Costs, ahead: int, feeding: bool, slack: bool) -> None:
+        self.step, self.costs, self.ahead, self.feeding = step, costs, ahead, feeding
         self.slack = SLACK_WEIGHT if slack else 0
-        self.units = _wait_for_whole_blocks(units, blocks)
-        self.users: dict[str, list[int]] = {}
-        self.writers: dict[str, int] = {}
-        for index, unit in enumerate(self.units):
-            for use in unit.uses:
-                self.users.setdefault(use.block, []).append(index)
-                if use.write:
-                    self.writers[use.block] = self.writers.get(use.block, 0) + 1
-        self.goes_home = _homecoming(self.units, blocks, stay)
-        self.urgency = _urgency(self.units)
-        self.way = _ways_to_engine(self.units)
-        self.followers: list[list[int]] = [[] for _ in units]
+        self.blocks, self.units, self.goes_home = step.blocks, step.units, step.goes_home
+        self.urgency, self.way = step.urgency, step.ways
+        self.users = {name: list(users) for name, users in step.users.items()}
+        self.writers = dict(step.writers)
         self.missing = [len(unit.before) for unit in self.units]
-        for index, unit in enumerate(self.units):
-            for other in unit.before:
-                self.followers[other].append(index)
         self.large_bytes = int(LARGE_SHARE * (costs.cfg.l1_bytes - costs.cfg.l1_reserved_bytes))
         self.l1 = L1(costs.cfg.l1_reserved_bytes, costs.cfg.l1_bytes)
         self.held: dict[str, Held] = {}
         self.home: dict[str, list[tuple[int, int, int]]] = {}
-        self.done = [False] * len(units)
-        self.end = [0] * len(units)
-        self.place = [0] * len(units)  # number of an engine's unit's first command
+        self.done = [False] * len(self.units)
+        self.oldest = 0  # unit that is not done
+        self.inputs_done = [0] * len(self.units)  # when the units before it are, and it knows
+        self.place = [0] * len(self.units)  # number of an engine's unit's first command
         self.fence = 0  # place of the last unit that waited for all jobs before it
         self.free = {True: 0, False: 0}  # engine, cores
         self.in_free = self.out_free = 0
@@ -135,7 +164,6 @@ class _Scheduler:
         self.buffers: dict[str, Buffer] = {}
         self.offsets: dict[str, int] = {}
         self.copies = 0
-        self.moves: dict[str, int] = {}
 
     def run(self) -> Planned:
         """Schedules all units.
@@ -144,15 +172,12 @@ class _Scheduler:
             NoRoom: what must be in L1 together does not fit.
         """
         ready = {index for index, missing in enumerate(self.missing) if not missing}
-        oldest = 0
         while ready:
-            while self.done[oldest]:
-                oldest += 1
-            limit = self.units[oldest].node + self.ahead
+            limit = self.units[self.oldest].node + self.ahead
             near = [i for i in ready if self.units[i].node <= limit]
-            index = self._place_one(self._admitted(near, oldest) if self.ahead else [min(ready)])
+            index = self._place_one(self._admitted(near) if self.ahead else [min(ready)])
             ready.remove(index)
-            for follower in self.followers[index]:
+            for follower in self.step.followers[index]:
                 self.missing[follower] -= 1
                 if not self.missing[follower]:
                     ready.add(follower)
@@ -160,10 +185,10 @@ class _Scheduler:
         busy = (self.busy["engine"], self.busy["cores"], self.busy["in"], self.busy["out"])
         return Planned(tuple(self.commands), self.buffers, self.offsets, cycles, busy)
 
-    def _admitted(self, near: Sequence[int], oldest: int) -> list[int]:
+    def _admitted(self, near: Sequence[int]) -> list[int]:
         """Of the units ``near``, those that leave enough room for the oldest node: what a unit begins to compute stays
         in L1 until it is complete."""
-        node = self.units[oldest].node
+        node = self.units[self.oldest].node
         begun = {h.block.name for h in self.held.values() if h.writing}
         size = {name: aligned(self.blocks[name].bytes) for i in near for name in (u.block for u in self.units[i].uses)}
         stays = sum(aligned(self.blocks[name].bytes) for name in begun)
@@ -225,11 +250,12 @@ class _Scheduler:
         """
         unit = self.units[index]
         busy = {use.block for use in unit.uses}
+        scores: dict[int, tuple[int, float]] = {}
         for use in unit.uses:
             if use.block not in self.held:
                 block = self.blocks[use.block]
                 cycles, earliest = self._fetch(block, use.read)
-                _, free_at, _, _ = self._room(block, start - cycles, earliest, busy, index)
+                free_at, _, _ = self._room(block, start - cycles, earliest, busy, index, scores)
                 ready = free_at
                 if cycles:
                     ready = max(earliest, free_at + HOP_CYCLES) + cycles + HOP_CYCLES
@@ -253,21 +279,12 @@ class _Scheduler:
     def _start(self, index: int) -> int:
         """When the unit could start, if what it needs finds room at once."""
         unit = self.units[index]
-        start = max(self.free[unit.on_engine], self._inputs_done(index))
+        start = max(self.free[unit.on_engine], self.inputs_done[index])
         for use in unit.uses:
             if use.read:
                 held = self.held.get(use.block)
                 start = max(start, held.ready if held else self._fetched(self.blocks[use.block], self.in_free))
         return start
-
-    def _inputs_done(self, index: int) -> int:
-        """When the units before it are done, and it knows."""
-        unit = self.units[index]
-        done = 0
-        for other in unit.before:
-            same = self.units[other].on_engine == unit.on_engine
-            done = max(done, self.end[other] + (0 if same else HOP_CYCLES))
-        return done
 
     def _waits_for_jobs(self, index: int) -> bool:
         """Whether the first job of a unit will have the AFTER flag: no job since the last one that had it will do."""
@@ -280,18 +297,12 @@ class _Scheduler:
         if not block.storage:
             return begin
         at_home = self._at_home(block)
-        return max(begin, at_home) + self._move_cycles(block) + HOP_CYCLES
-
-    def _move_cycles(self, block: Block) -> int:
-        """Of copying the block in or out."""
-        if block.name not in self.moves:
-            self.moves[block.name] = self.costs.copies(r for _, r in block.parts)
-        return self.moves[block.name]
+        return max(begin, at_home) + self.step.move_cycles[block.name] + HOP_CYCLES
 
     def _at_home(self, block: Block) -> int:
         """When all of the block's content is in L2."""
         written = self.home.get(block.storage, ())
-        low, end = block.parts[0][1].offset, max(r.end for _, r in block.parts)
+        low, end = self.step.spans[block.name]
         return max((time for a, z, time in written if a < end and low < z), default=0)
 
     def _place_unit(self, index: int, start: int) -> None:
@@ -314,7 +325,12 @@ class _Scheduler:
         end = start + cycles
         self.free[unit.on_engine] = end
         self.busy["engine" if unit.on_engine else "cores"] += cycles
-        self.end[index], self.done[index] = end, True
+        self.done[index] = True
+        while self.oldest < len(self.done) and self.done[self.oldest]:
+            self.oldest += 1
+        for follower in self.step.followers[index]:
+            hop = 0 if self.units[follower].on_engine == unit.on_engine else HOP_CYCLES
+            self.inputs_done[follower] = max(self.inputs_done[follower], end + hop)
         self.commands += [Command(_renamed(op, names), unit.node) for op in unit.ops]
         for use in sorted(unit.uses, key=lambda u: u.write):  # what is written makes older copies worthless
             self._used(self.held[use.block], use, end, unit.node)
@@ -351,9 +367,7 @@ class _Scheduler:
         """Whether the next users come late enough for the block to leave L1 in between."""
         if not left:
             return False
-        now = next((i for i in range(left[0]) if not self.done[i]), left[0])
-        times = [now, *left]
-        return any(b - a > FAR_UNITS for a, b in pairwise(times))
+        return any(b - a > FAR_UNITS for a, b in pairwise([self.oldest, *left]))
 
     def _invalidate(self, held: Held, use: Use) -> None:
         """Other blocks with the old content of what was written are worth nothing now."""
@@ -385,25 +399,33 @@ class _Scheduler:
         """(cycles of fetching the block, when that could begin at the earliest); zeros if nothing is fetched."""
         if not read or not block.storage:
             return 0, 0
-        return self._move_cycles(block), max(self.in_free, self._at_home(block))
+        return self.step.move_cycles[block.name], max(self.in_free, self._at_home(block))
 
     def _room(
-        self, block: Block, needed: int, earliest: int, busy: Collection[str], index: int
-    ) -> tuple[float, int, int, list[Segment]]:
-        """(cost, cycle from which it is free, offset, segments) of the best place for ``block``.
+        self,
+        block: Block,
+        needed: int,
+        earliest: int,
+        busy: Collection[str],
+        index: int,
+        scores: dict[int, tuple[int, float]],
+    ) -> tuple[int, int, list[Segment]]:
+        """(cycle from which it is free, offset, segments) of the best place for ``block``: of the cheapest, a large one
+        takes the first and a small one the last. ``scores`` keeps what is known of segments, by their number.
 
         Raises:
             NoRoom: there is none.
         """
-        best: tuple[float, int] | None = None
-        found: tuple[float, int, int, list[Segment]] | None = None
+        least = inf
+        found: tuple[int, int, list[Segment]] | None = None
         segments = self.l1.segments
-        scores = [self._score(segment, busy, index) for segment in segments]
         begin, wanted = max(needed, earliest), (earliest or needed) - SLACK_CYCLES
-        large = block.bytes >= self.large_bytes
-        for offset, first, last in self.l1.windows(aligned(block.bytes)):
+        for offset, first, last in self.l1.windows(aligned(block.bytes), block.bytes >= self.large_bytes):
             free_at, again = 0, 0.0
-            for at, cycles in scores[first : last + 1]:
+            for n in range(first, last + 1):
+                if n not in scores:
+                    scores[n] = self._score(segments[n], busy, index)
+                at, cycles = scores[n]
                 if at < 0:
                     break
                 free_at = at if at > free_at else free_at
@@ -411,9 +433,10 @@ class _Scheduler:
             else:
                 late = max(0, free_at - begin) + self.slack * max(0, free_at - wanted)
                 cost = late + REFETCH_WEIGHT * again if self.ahead else 0
-                far = offset if large else -offset
-                if best is None or (cost, far) < best:
-                    best, found = (cost, far), (cost, free_at, offset, segments[first : last + 1])
+                if cost < least:
+                    least, found = cost, (free_at, offset, segments[first : last + 1])
+                if cost == 0:
+                    break
         if found is None:
             live = sorted((h.block.bytes, n) for n, h in self.held.items() if n in busy or h.writing)
             raise NoRoom(f"{block.name} ({block.bytes} bytes) finds no room beside {live[-4:]}")
@@ -425,7 +448,7 @@ class _Scheduler:
         if not self.ahead:  # one node after the other, each with L1 to itself
             for held in [h for n, h in self.held.items() if n not in busy and not h.writing]:
                 self._evict(held, unit.node)
-        _, _, offset, segments = self._room(block, needed - cycles, earliest, busy, index)
+        _, offset, segments = self._room(block, needed - cycles, earliest, busy, index, {})
         for held in {id(s.held): s.held for s in segments if s.held}.values():
             self._evict(held, unit.node)
         free_at = 0
@@ -457,7 +480,7 @@ class _Scheduler:
             return segment.free_at, 0.0
         if held.writing or held.block.name in busy:
             return -1, 0.0
-        cycles = self._move_cycles(held.block)
+        cycles = self.step.move_cycles[held.block.name]
         following = next(i for i in self.users[held.block.name] if not self.done[i])
         again = cycles * (1 + held.dirty) * (1 + 40 / (1 + abs(following - index)))
         return max(held.busy_until, self.out_free + cycles if held.dirty else 0), again
