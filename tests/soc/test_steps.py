@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from tdco_sim.soc.run import run
 from tdco_spec import get_config
 
 CFG = get_config("rm_12x4")
+MODELS = Path(__file__).parents[1] / "flow" / "models.py"
 
 
 @pytest.mark.slow
@@ -48,6 +50,33 @@ def test_step_of_cct2(strategy: str, tmp_path: Path) -> None:
     # golden asks nothing of L1, so no core ever waits for it: by how much that is too fast, docs/soc.md says
     assert 0.9 * cycles["rtl"] < cycles["golden"] <= cycles["rtl"]
     assert abs(planned["modelled_cycles"] / cycles["model"] - 1) <= 0.05
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimizer": "momentum=0.9", "accumulate": 2},
+        {"optimizer": "adamw", "accumulate": 2, "loss_scale": "dynamic=512"},
+        pytest.param({"optimizer": "sgd,update=fp16"}, marks=pytest.mark.slow),
+        pytest.param({"optimizer": "sgd,update=stochastic"}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_optimizers_have_the_hosts_bits(options: dict[str, Any], tmp_path: Path) -> None:
+    """Four steps of batches, with what counts steps among the state."""
+    compile_model(zoo.load(f"{MODELS}:smooth_mlp"), "full", CFG, tmp_path, **options)
+    rng = np.random.default_rng(0)
+    image, label = tensors.description(tmp_path)["inputs"]
+    assert image["shape"][0] > 1
+    drawn = rng.standard_normal((4, *image["shape"])).astype(tensors.DTYPES[image["dtype"]])
+    inputs = {image["name"]: drawn, label["name"]: rng.integers(0, 10, (4, *label["shape"])).astype(np.int32)}
+    want = host.run(tmp_path, golden.build(CFG), inputs=inputs)
+    got = run(tmp_path, None, None, "model", inputs=inputs)
+    for name, array in {**want.outputs, **want.state}.items():
+        result = got.outputs.get(name, got.state.get(name))
+        assert result is not None and array.tobytes() == result.tobytes(), name
+    moved = {n for n, before in tensors.initial_state(tmp_path).items() if (want.state[n] != before).any()}
+    assert moved >= {n for n in want.state if n.endswith((".weight", ".master", ".velocity", ".moments"))}
 
 
 @pytest.mark.slow
