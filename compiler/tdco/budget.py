@@ -12,10 +12,11 @@ from .choose import choose_ways
 from .cost import Costs
 from .ir import Graph
 from .layout import Layout, assign_layout
-from .memory import plan
+from .memory import in_l1, place
 from .order import CALL, GEMM, IN, L3, OUT, kind_of
 from .passes import Recomputed, rematerialise
 from .program import GemmJob, KernelCall, MemoryPlan, Schedule
+from .schedule import Planned
 from .tile import choose_tiling
 from .work import Tiling
 
@@ -33,11 +34,13 @@ RESERVE_STEP_BYTES = 4 << 10
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """``graph`` as laid out, and how it runs; ``cycles_more``: modelled, than if nothing were ``recomputed``."""
+    """``graph`` as laid out, ``commands`` with their places in L1, and how they run; ``cycles_more``: modelled, than if
+    nothing were ``recomputed``."""
 
     graph: Graph
     layout: Layout
     tilings: Mapping[int, Tiling]
+    commands: Planned
     schedule: Schedule
     memory: MemoryPlan
     recomputed: tuple[Recomputed, ...] = ()
@@ -53,7 +56,8 @@ def plan_step(step: Graph, costs: Costs) -> PlannedStep:
     graph, layout = assign_layout(step)
     graph = choose_ways(graph, layout, costs)
     tilings = choose_tiling(graph, layout, costs)
-    return PlannedStep(graph, layout, tilings, *plan(graph, layout, tilings, costs))
+    commands = in_l1(graph, layout, tilings, costs)
+    return PlannedStep(graph, layout, tilings, commands, *place(graph, layout, commands, costs))
 
 
 def plan_whole(step: Graph, costs: Costs) -> tuple[PlannedStep, HwConfig]:
@@ -63,12 +67,22 @@ def plan_whole(step: Graph, costs: Costs) -> tuple[PlannedStep, HwConfig]:
     Raises:
         TdcoError: it cannot be tiled or placed.
     """
+    return _with_tables(plan_step(step, costs), costs)
+
+
+def _with_tables(planned: PlannedStep, costs: Costs) -> tuple[PlannedStep, HwConfig]:
+    """``planned`` with room in L2 for its tables. Where the commands' data lie in L1 does not depend on it."""
     cfg = costs.cfg
-    planned = plan_step(step, costs)
     while (reserve_bytes := _reserve_bytes(planned)) > cfg.l2_reserved_bytes:
         cfg = replace(cfg, l2_reserved_bytes=reserve_bytes)
-        planned = plan_step(step, replace(costs, cfg=cfg))
+        planned = _placed(planned, replace(costs, cfg=cfg))
     return planned, cfg
+
+
+def _placed(planned: PlannedStep, costs: Costs) -> PlannedStep:
+    """``planned`` in the L2 and L3 of ``costs.cfg``."""
+    schedule, memory = place(planned.graph, planned.layout, planned.commands, costs)
+    return replace(planned, schedule=schedule, memory=memory)
 
 
 def plan_within(step: Graph, costs: Costs) -> tuple[PlannedStep, HwConfig]:
@@ -96,7 +110,8 @@ def plan_within(step: Graph, costs: Costs) -> tuple[PlannedStep, HwConfig]:
         planned = plan_step(step, roomy)
     cfg = replace(costs.cfg, l2_reserved_bytes=_reserve_bytes(planned))
     if planned.memory.peak_bytes["l2"] > cfg.l2_bytes - cfg.l2_reserved_bytes:
-        planned, cfg = plan_whole(step, replace(costs, cfg=cfg))
+        costs = replace(costs, cfg=cfg)
+        planned, cfg = _with_tables(_placed(planned, costs), costs)
     more_cycles = planned.schedule.cycles - first.schedule.cycles if recomputed else 0
     return replace(planned, recomputed=recomputed, cycles_more=more_cycles), cfg
 

@@ -15,7 +15,7 @@ from .l3 import choose, movable, replay, with_moves
 from .layout import Layout
 from .order import order, touches
 from .program import Buffer, MemoryPlan, Placement, Schedule
-from .schedule import schedule_units
+from .schedule import Planned, schedule_units
 from .units import make_units
 from .work import Tiling, aligned
 
@@ -32,6 +32,22 @@ def persistent(graph: Graph, layout: Layout) -> frozenset[str]:
 
 
 def plan(graph: Graph, layout: Layout, tilings: Mapping[int, Tiling], costs: Costs) -> tuple[Schedule, MemoryPlan]:
+    """The final schedule and an offset for every buffer: as ``in_l1`` and ``place`` say."""
+    return place(graph, layout, in_l1(graph, layout, tilings, costs), costs)
+
+
+def in_l1(graph: Graph, layout: Layout, tilings: Mapping[int, Tiling], costs: Costs) -> Planned:
+    """The commands and their places in L1, for which the other memories do not matter.
+
+    Raises:
+        TdcoError: a node's blocks do not fit L1.
+    """
+    blocks, units = make_units(graph, layout, tilings, costs)
+    stay = {layout.views[name].storage for name in (*graph.outputs, *graph.state)}
+    return schedule_units(blocks, units, costs, stay)
+
+
+def place(graph: Graph, layout: Layout, planned: Planned, costs: Costs) -> tuple[Schedule, MemoryPlan]:
     """The final schedule, with every wait that data flow and the reuse of memory need, and an offset for every buffer.
 
     The scheduler has placed what is in L1. A tensor gets room in L2 from the first to the last command that moves it
@@ -41,10 +57,7 @@ def plan(graph: Graph, layout: Layout, tilings: Mapping[int, Tiling], costs: Cos
     Raises:
         TdcoError: L2 or L3 is too small; tensor, demand, limit and what would help.
     """
-    blocks, units = make_units(graph, layout, tilings, costs)
     keep = persistent(graph, layout)
-    stay = {layout.views[name].storage for name in (*graph.outputs, *graph.state)}
-    planned = schedule_units(blocks, units, costs, stay)
     homes = {name: Buffer(name, graph.type(name).bytes, "l2", name) for name in layout.storages()}
     schedule = Schedule({**homes, **planned.buffers}, planned.commands, planned.cycles, 0, planned.busy, planned.tried)
     l1, l2, l3 = _levels(costs.cfg)

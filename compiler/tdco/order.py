@@ -77,15 +77,17 @@ def waits_for_jobs(ops: Sequence[GemmJob | KernelCall]) -> list[bool]:
 
     Such a job waits for all before it, so that later ones need not; what follows a kernel waits for that.
     """
-    known = 0
-    touched: list[list[Touch]] = []
+    reads: dict[str, list[Touch]] = {}
+    writes: dict[str, list[Touch]] = {}
     waits = []
-    for index, op in enumerate(ops):
+    for op in ops:
         mine = list(_job_touches(op)) if isinstance(op, GemmJob) else []
-        waits.append(any(conflict(a, b) for earlier in reversed(touched[known:]) for a in mine for b in earlier))
+        earlier = ((t, (*writes.get(t.buffer, ()), *(reads.get(t.buffer, ()) if t.write else ()))) for t in mine)
+        waits.append(any(overlap(t.region, other.region) for t, others in earlier for other in others))
         if waits[-1] or not mine:
-            known = index
-        touched.append(mine)
+            reads, writes = {}, {}
+        for t in mine:
+            (writes if t.write else reads).setdefault(t.buffer, []).append(t)
     return waits
 
 
