@@ -109,22 +109,21 @@ def describe(graph: Graph, layout: Layout, node: Node, whole_bytes: int = 0, rea
     """What ``node`` computes on, under ``layout``.
 
     Storages of up to ``whole_bytes`` are held in L1 as one block, unless ``node`` is the last to use them: results
-    that are not ``read`` again in the step leave tile by tile, but for a weight that a product is added to in place.
+    that are not ``read`` again in the step leave tile by tile, and what they replace comes so, but for a weight that a
+    product is added to in place.
     """
     op = get_op(node.op)
     assert op.domain and not is_view(node)
     in_types = [graph.type(n) if n else None for n in node.inputs]
     domain = op.domain(node, in_types, [graph.type(n) for n in node.outputs])
     in_place = set() if domain.dense else {layout.views[n].storage for n in node.inputs if n}
+    leaving = {layout.views[n].storage for n in node.outputs if n} - in_place - set(read)
 
     def access(position: int, name: str, dims: tuple[Dim, ...] | None) -> Access | None:
         if not name or dims is None:
             return None
-        type, view = graph.type(name), layout.views[name]
-        output, innermost = position >= len(node.inputs), domain.innermost(position)
-        whole = graph.type(view.storage).bytes <= whole_bytes and (
-            not output or view.storage in read or view.storage in in_place
-        )
+        type, view, innermost = graph.type(name), layout.views[name], domain.innermost(position)
+        whole = graph.type(view.storage).bytes <= whole_bytes and view.storage not in leaving
         order = storage_order(type.shape, view.strides, innermost)
         return Access(name, type, view, order, dims, whole, innermost)
 
