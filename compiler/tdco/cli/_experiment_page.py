@@ -69,8 +69,8 @@ def _start(result: dict[str, Any]) -> str:
     meta = cct2.checkpoint(cct2_cifar10.CHECKPOINT)[1]
     return f"""
 The start, `{result["model"]}`: CCT-2 trained from scratch by
-`tdco pretrain cct2 --data cifar10 --minutes {meta["minutes"]:.0f}`: {meta["epochs"]:.1f} epochs in that time on a
-shared CPU, which is what limited it; {meta["accuracy"]:.1%} of the 10,000 held-out images right ({meta["data"]}).
+`tdco pretrain cct2 --data cifar10 --minutes {meta["minutes"]:.0f} --threads 1`: {meta["epochs"]:.1f} epochs in that
+time on one core, which is what limited it; {meta["accuracy"]:.1%} of the 10,000 held-out images right ({meta["data"]}).
 Published for 200 epochs: 89.17 % (arXiv 2104.05704).
 """
 
