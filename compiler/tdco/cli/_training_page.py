@@ -94,7 +94,8 @@ with platform host: {compared:,} words, {differ} differ.
 - FLOP: 2 per MAC, GEMM and convolution only. Updates per second at 360 MHz.
 - Engine floor: the engine's cycles if L1 held every operator whole, each product in its better orientation, and nothing
   else took time. Modelled: the compiler's own estimate, as a share of the measured cycles.
-- Update error: how far the whole update (new - old) is from torch's in fp32 on the same input, relative L2.
+- Update error: how far the whole update (new - old) is from torch's in fp32 on the same input, relative L2; the median
+  of three inputs.
 - Cores only: the same step compiled with `--no-engine`, the same bits, with L1 as its cycle model (the RTL's cycles,
   sooner); worth: how much longer it takes. The cores' products alone run at 3.5 MAC a cycle and more on 8 cores, in
   every orientation (`pytest tests/ops/test_cores.py -k cluster -s`).
