@@ -47,6 +47,7 @@ format: $(STAMP) ## ruff, fixing what it can
 	$(BIN)/ruff format .
 
 docs-pictures: $(STAMP) docs-report ## docs/pictures: the report's (needs Chromium), and with docs/benchmarks.md bench's (long)
+	$(BIN)/tdco bench training --write docs
 	$(BIN)/tdco bench training --others --write docs
 
 docs-report: $(STAMP) ## the report's picture alone: an FT-2 step of CCT-2 on the RTL

@@ -1,6 +1,7 @@
 """Rules of the repository that no tool checks: who may import whom, and how long a file may be."""
 
 import ast
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,12 @@ def test_files_stay_readable() -> None:
         if p.suffix in {".py", ".c", ".h", ".cpp", ".hpp"} and (n := len(p.read_text().splitlines())) > 600
     }
     assert not long, f"files over 600 lines want splitting: {long}"
+
+
+def test_every_picture_of_the_benchmarks_is_drawn() -> None:
+    """The page's two tables are two calls of bench, and the first alone draws."""
+    steps = subprocess.run(
+        ["make", "-n", "docs-pictures"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    tables = [line.split("tdco ")[1] for line in steps if "bench training" in line]
+    assert tables == ["bench training --write docs", "bench training --others --write docs"]
