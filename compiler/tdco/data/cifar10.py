@@ -72,7 +72,7 @@ def _python_batch(file: Path) -> Half:
         raise TdcoError(f"is no whole batch of CIFAR-10 ({e})", str(file), "fetch it again") from None
     if pixels.dtype != np.uint8 or pixels.shape != (len(labels), SAMPLE_BYTES - 1):
         raise TdcoError(f"holds {pixels.shape} of {pixels.dtype}, no images of 3x32x32 bytes", str(file))
-    return _half(pixels, labels)
+    return _half(pixels, labels, file)
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -95,15 +95,14 @@ def _binary_batch(file: Path) -> Half:
     if data.size != IMAGES * SAMPLE_BYTES:
         raise TdcoError(f"has {data.size} bytes, a batch has {IMAGES * SAMPLE_BYTES}", str(file), "fetch it again")
     samples = data.reshape(IMAGES, SAMPLE_BYTES)
-    return _half(samples[:, 1:], samples[:, 0])
+    return _half(samples[:, 1:], samples[:, 0], file)
 
 
-def _half(pixels: np.ndarray, labels: np.ndarray) -> Half:
+def _half(pixels: np.ndarray, labels: np.ndarray, file: Path) -> Half:
     """Planes of red, green and blue, row by row."""
     if labels.size and labels.max() > 9:
-        raise TdcoError(
-            f"has a label {labels.max()}: CIFAR-10 has ten classes", "CIFAR-10", "CIFAR-100 is another data set"
-        )
+        what = f"has a label {labels.max()}: CIFAR-10 has ten classes"
+        raise TdcoError(what, str(file), "CIFAR-100 is another data set")
     return normalised(pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)), labels.astype(np.int32)
 
 
