@@ -42,8 +42,15 @@ def test_patterns() -> None:
     [
         ("train:classifier*", "models.mlp: no parameter matches 'classifier.' .the model has: 0.weight, 0.bias"),
         ("train:", "names no parameter .for example train:fc"),
-        ("lp", "strategy lp on model models.mlp: no parameter matches 'fc.weight'"),
-        ("ft2", "strategy ft2 on model models.mlp: no parameter matches"),
+        ("lp", "strategy lp on model models.mlp: no parameter matches 'fc.weight' .for any model: train:PATTERN,"),
+        (
+            "ft2",
+            "strategy ft2 on model models.mlp: no parameter matches 'blocks.0.q.weight' .for any model: train:PATTERN",
+        ),
+        (
+            "lora1",
+            "no parameter matches 'blocks.0.q.weight' .for any model: train:PATTERN,.. or full; the model has: 0",
+        ),
         ("lora3", "strategy 'lora3' is not supported .supported: ft1, ft2, infer, lora1, lora2, lora, lp, train, full"),
         ("full:x", "takes no argument, but got 'x'"),
         ("infer:x", "takes no argument, but got 'x'"),

@@ -133,6 +133,18 @@ def select(patterns: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
     return tuple(n for n in names if any(fnmatchcase(n, p) for p in patterns))
 
 
+def select_own(patterns: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """As ``select``, of a strategy that names parameters itself.
+
+    Raises:
+        TdcoError: the model has other ones; the hint says which strategies fit any model.
+    """
+    try:
+        return select(patterns, names)
+    except TdcoError as e:
+        raise TdcoError(e.what, e.where, f"for any model: train:PATTERN,.. or full; {e.hint}") from None
+
+
 def require_no_argument(argument: str) -> None:
     if argument:
         raise TdcoError(f"takes no argument, but got {argument!r}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from . import Choice, Method, require_no_argument, select
+from . import Choice, Method, require_no_argument, select_own
 from .probe import CLASSIFIER
 
 HEAD = (*CLASSIFIER, "seq_pool.weight", "seq_pool.bias")
@@ -23,12 +23,12 @@ def last_matrices(count: int, argument: str, names: Sequence[str]) -> tuple[str,
     require_no_argument(argument)
     blocks = sorted({int(n.split(".")[1]) for n in names if n.startswith("blocks.") and n.split(".")[1].isdigit()})
     wanted = blocks[-count:] if len(blocks) >= count else range(count)
-    return select([f"blocks.{b}.{m}.weight" for b in wanted for m in MATRICES], names)
+    return select_own([f"blocks.{b}.{m}.weight" for b in wanted for m in MATRICES], names)
 
 
 def last_blocks(count: int) -> Method:
     def select_blocks(argument: str, names: Sequence[str]) -> Choice:
-        return Choice(select((*HEAD, *last_matrices(count, argument, names)), names))
+        return Choice(select_own((*HEAD, *last_matrices(count, argument, names)), names))
 
     return select_blocks
 

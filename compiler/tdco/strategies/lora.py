@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..errors import TdcoError
-from . import Choice, Lora, Method, select
+from . import Choice, Lora, Method, select, select_own
 from .blocks import HEAD, last_matrices
 
 RANK = 4
@@ -18,7 +18,7 @@ FORM = "for example lora:r=4,alpha=8,targets=blocks.*.fc?.weight"
 def last_blocks(count: int) -> Method:
     def select_blocks(argument: str, names: Sequence[str]) -> Choice:
         targets = last_matrices(count, argument, names)
-        return Choice(select(HEAD, names), Lora(RANK, float(RANK), targets))
+        return Choice(select_own(HEAD, names), Lora(RANK, float(RANK), targets))
 
     return select_blocks
 
