@@ -187,15 +187,19 @@ def _tensor(buffer: Buffer, uses: Sequence[tuple[int, Region, bool]], kept: bool
     return Tensor(buffer, tuple(pieces), kept, rows, row_bytes)
 
 
-def choose(tensors: Mapping[str, Tensor], live: np.ndarray, limit: int, costs: Costs) -> tuple[Away, np.ndarray]:
+def choose(
+    tensors: Mapping[str, Tensor], live: np.ndarray, limit: int, costs: Costs, dearer: Mapping[str, float]
+) -> tuple[Away, np.ndarray]:
     """The gaps in which tensors leave L2, and the bytes that are live then.
 
     ``live``: bytes of L2 at each command if all stay. More than ``limit`` remain only where nothing helps.
+    ``dearer``: what to multiply the price of a tensor by.
     """
     live = live.copy()
     away: dict[str, frozenset[Gap]] = {}
     while (live > limit).any():
-        best = min(_options(tensors, away, np.maximum(live - limit, 0), costs), default=None)
+        options = _options(tensors, away, np.maximum(live - limit, 0), costs, dearer)
+        best = min(options, default=None)
         if best is None:
             break
         _, name, more = best
@@ -206,13 +210,13 @@ def choose(tensors: Mapping[str, Tensor], live: np.ndarray, limit: int, costs: C
 
 
 def _options(
-    tensors: Mapping[str, Tensor], away: Away, over: np.ndarray, costs: Costs
+    tensors: Mapping[str, Tensor], away: Away, over: np.ndarray, costs: Costs, dearer: Mapping[str, float]
 ) -> Iterator[tuple[float, str, tuple[Gap, ...]]]:
     """(cycles per byte and command of relief, tensor, gaps) of every step that helps: a gap, for what outlives the step
     after or together with the one outside its uses."""
     until = np.concatenate(([0], np.cumsum(over)))
     for name, tensor in tensors.items():
-        gone = away.get(name, frozenset())
+        gone, factor = away.get(name, frozenset()), dearer.get(name, 1.0)
 
         def relief(gap: Gap, tensor: Tensor = tensor) -> int:
             spans = [(a, b, n) for a, b, n in tensor.spans(gap, len(over)) if until[b] > until[a]]
@@ -223,10 +227,11 @@ def _options(
         if tensor.kept and not gone:
             first, outside, price = (OUTSIDE,), relief(OUTSIDE), tensor.cycles({OUTSIDE}, costs)
             if outside:
-                yield price / outside, name, first
+                yield factor * price / outside, name, first
         for gap in tensor.gaps():
             if gap not in gone and (relieved := relief(gap)):
-                yield (price + tensor.more_cycles(gone, gap, costs)) / (outside + relieved), name, (*first, gap)
+                more = price + tensor.more_cycles(gone, gap, costs)
+                yield factor * more / (outside + relieved), name, (*first, gap)
 
 
 def _change(live: np.ndarray, tensor: Tensor, gaps: Iterable[Gap], sign: int) -> None:
@@ -253,19 +258,51 @@ def _take_back(
             del away[name]
 
 
-def replay(schedule: Schedule, costs: Costs) -> tuple[list[int], int]:
-    """When each command starts, and the last one ends, if every queue is a resource that works in order."""
-    free = [0] * len(KINDS)
+@dataclass(frozen=True)
+class Replay:
+    """When each command starts and ends, and the command it waited for last: -1 for none."""
+
+    starts: Sequence[int]
+    ends: Sequence[int]
+    waited_for: Sequence[int]
+
+    @property
+    def cycles(self) -> int:
+        return max(self.ends, default=0)
+
+
+def replay(schedule: Schedule, costs: Costs) -> Replay:
+    """``schedule`` if every queue is a resource that works in order."""
+    free, last = [0] * len(KINDS), [-1] * len(KINDS)
     starts: list[int] = []
     ends: list[int] = []
-    for command in schedule.commands:
-        kind = kind_of(command.op)
-        kinds = {j: kind_of(schedule.commands[j].op) for j in command.after}
-        start = max([free[kind], *(ends[j] + (HOP_CYCLES if kinds[j] != kind else 0) for j in command.after)])
+    waited_for: list[int] = []
+    kinds = [kind_of(command.op) for command in schedule.commands]
+    for index, (kind, command) in enumerate(zip(kinds, schedule.commands, strict=True)):
+        waits = [(ends[j] + (HOP_CYCLES if kinds[j] != kind else 0), j) for j in command.after]
+        start, cause = max([(free[kind], last[kind]), *waits])
         starts.append(start)
-        ends.append(start + costs.command(command.op, kind in kinds.values()))
-        free[kind] = ends[-1]
-    return starts, max(ends, default=0)
+        ends.append(start + costs.command(command.op, kind in [kinds[j] for j in command.after]))
+        waited_for.append(cause)
+        free[kind], last[kind] = ends[-1], index
+    return Replay(starts, ends, waited_for)
+
+
+def waited_shares(schedule: Schedule, times: Replay) -> dict[str, float]:
+    """By tensor, the share of its moves' cycles that lie on the longest way to the end of the step."""
+    cycles: dict[str, int] = {}
+    waited: dict[str, int] = {}
+    way = set()
+    at = max(range(len(times.ends)), key=lambda index: times.ends[index], default=-1)
+    while at >= 0:
+        way.add(at)
+        at = times.waited_for[at]
+    for index, command in enumerate(schedule.commands):
+        if isinstance(command.op, Move):
+            home, n = at_home(command.op.l2.buffer), times.ends[index] - times.starts[index]
+            cycles[home] = cycles.get(home, 0) + n
+            waited[home] = waited.get(home, 0) + n * (index in way)
+    return {home: n / cycles[home] for home, n in waited.items()}
 
 
 def with_moves(

@@ -11,7 +11,7 @@ from tdco_spec import HwConfig
 from .cost import Costs
 from .errors import TdcoError
 from .ir import Graph
-from .l3 import choose, movable, replay, with_moves
+from .l3 import Tensor, choose, movable, replay, waited_shares, with_moves
 from .layout import Layout
 from .order import order, touches
 from .program import Buffer, MemoryPlan, Placement, Schedule
@@ -21,6 +21,10 @@ from .work import Tiling, aligned
 
 ROUNDS = 6
 """Choices of what leaves L2, at most, each for less room than the one before."""
+SEARCHES = 5
+"""Choices that are replayed, at most, each with other prices."""
+SEARCHED_COMMANDS = 30_000
+"""In all of them together; one is made in any case."""
 PREFETCH_SHARES = (1.0, 0.95, 0.9, 0.8, 0.0)
 """Of L2 that loads ahead of their use may fill: the first with which everything finds a place."""
 
@@ -62,10 +66,9 @@ def place(graph: Graph, layout: Layout, planned: Planned, costs: Costs) -> tuple
     schedule = Schedule({**homes, **planned.buffers}, planned.commands, planned.cycles, 0, planned.busy, planned.tried)
     l1, l2, l3 = _levels(costs.cfg)
     in_l2 = _place(schedule, l2, _lifetimes(schedule, keep))
-    without_l3 = 0
     if in_l2.over:
         fixed = {layout.views[name].storage for name in (*graph.inputs, *graph.outputs)}
-        schedule, without_l3 = _with_l3(schedule, planned.offsets, l2, keep, fixed, costs)
+        schedule = _with_l3(schedule, planned.offsets, (l2, l3), keep, fixed, costs)
         in_l2 = _place(schedule, l2, _lifetimes(schedule, keep))
     lives = _lifetimes(schedule, keep)
     held = {name: Placement(b, planned.offsets[name], *lives[name]) for name, b in planned.buffers.items()}
@@ -79,40 +82,74 @@ def place(graph: Graph, layout: Layout, planned: Planned, costs: Costs) -> tuple
         {placed.level.name: placed.bound_bytes for placed in found},
     )
     schedule = order(schedule, {name: (p.buffer.level, p.offset) for name, p in placements.items()})
-    if without_l3:
-        schedule = replace(schedule, cycles=schedule.cycles + replay(schedule, costs)[1] - without_l3)
     return schedule, memory
 
 
 def _with_l3(
     schedule: Schedule,
     offsets: Mapping[str, int],
-    l2: _Level,
+    levels: tuple[_Level, _Level],
     keep: Collection[str],
     fixed: Collection[str],
     costs: Costs,
-) -> tuple[Schedule, int]:
-    """``schedule`` with what L2 has no room for in L3, and how long it would take if L2 were large enough.
+) -> Schedule:
+    """``schedule`` with what L2 has no room for in L3.
 
-    Not everything finds room though less is live than L2 has; then more leaves it.
+    A choice is made and replayed; tensors whose moves the step waited for get dearer, and the next choice is made: the
+    fastest is taken.
     """
-    places = {name: ("l1", offsets[name]) if b.level == "l1" else (name, 0) for name, b in schedule.buffers.items()}
-    starts, cycles = replay(order(schedule, places), costs)
+    l2, l3 = levels
+    in_l1 = {name: ("l1", offset) for name, offset in offsets.items()}
+    apart = {name: (name, 0) for name in schedule.buffers}
+    alone = replay(order(schedule, {**apart, **in_l1}), costs)
     lives = _lifetimes(schedule, keep)
     live = np.zeros(len(schedule.commands), np.int64)
     for name, (first, last) in lives.items():
         if schedule.buffers[name].level == l2.name:
             live[first : last + 1] += aligned(schedule.buffers[name].bytes)
-    tensors, limit = movable(schedule, keep, fixed), l2.end
+    tensors = movable(schedule, keep, fixed)
+    dearer = dict.fromkeys(tensors, 1.0)
+    best, best_cycles = schedule, 0
+    for _ in range(max(1, min(SEARCHES, SEARCHED_COMMANDS // (len(schedule.commands) + 1)))):
+        moved, in_l2 = _moved(schedule, tensors, live, dearer, l2, keep, alone.starts, costs)
+        in_l3 = _place(moved, l3, _lifetimes(moved, keep))
+        if in_l2.over or in_l3.over:
+            return best if best_cycles else moved
+        places = {name: (p.buffer.level, p.offset) for name, p in {**in_l2.placements, **in_l3.placements}.items()}
+        moved = order(moved, {**in_l1, **places})
+        times = replay(moved, costs)
+        if not best_cycles or times.cycles < best_cycles:
+            best = replace(moved, cycles=schedule.cycles + times.cycles - alone.cycles)
+            best_cycles = times.cycles
+        for name, share in waited_shares(moved, times).items():
+            dearer[name] += share
+    return best
+
+
+def _moved(
+    schedule: Schedule,
+    tensors: Mapping[str, Tensor],
+    live: np.ndarray,
+    dearer: Mapping[str, float],
+    l2: _Level,
+    keep: Collection[str],
+    starts: Sequence[int],
+    costs: Costs,
+) -> tuple[Schedule, _Placed]:
+    """``schedule`` with a choice of tensors in L3, and its L2.
+
+    Not everything finds room though less is live than L2 has; then more leaves it.
+    """
+    limit = l2.end
     for _ in range(ROUNDS):
-        away, rest = choose(tensors, live, limit, costs)
+        away, rest = choose(tensors, live, limit, costs, dearer)
         for share in PREFETCH_SHARES:
             moved = with_moves(schedule, tensors, away, rest, int(share * l2.end), starts, costs)
             placed = _place(moved, l2, _lifetimes(moved, keep))
             if not placed.over:
-                return moved, cycles
+                return moved, placed
         limit -= aligned(placed.peak_bytes - l2.end)
-    return moved, cycles
+    return moved, placed
 
 
 @dataclass(frozen=True)
