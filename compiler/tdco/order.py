@@ -118,9 +118,12 @@ def order(schedule: Schedule, places: Mapping[str, tuple[str, int]]) -> Schedule
             )
             space, offset = places[touch.buffer]
             mine.append(Touch(space, touch.region.shifted(offset), touch.write))
-        needed = {
-            i for t in mine for page in _pages(t) for i, other in open_touches.get(page, ()) if conflict(t, other)
-        }
+        needed: set[int] = set()
+        for t in mine:
+            for page in _pages(t):
+                for i, other in open_touches.get(page, ()):
+                    if i not in needed and conflict(t, other):
+                        needed.add(i)
         commands.append(replace(command, after=progress.start(index, command, needed)))
         for touch in mine:
             for page in _pages(touch):

@@ -97,8 +97,9 @@ def _named(ahead: int, feeding: bool, slack: bool) -> str:
 class _Step:
     """What is known of a step before its units have an order.
 
-    Of blocks: their ``users`` and ``writers``, whether they go home (``goes_home``), the cycles of moving them, and the
-    ``spans`` of their storage that they lie in. Of units: ``urgency``, the ``ways`` to the engine, their ``followers``.
+    Of blocks: their ``users`` and ``writers``, whether they go home (``goes_home``), their ``sizes`` in bytes, the
+    cycles of moving them, and the ``spans`` of their storage that they lie in. Of units: ``urgency``, the ``ways`` to
+    the engine, their ``followers``.
     """
 
     blocks: Mapping[str, Block]
@@ -106,6 +107,7 @@ class _Step:
     users: Mapping[str, Sequence[int]]
     writers: Mapping[str, int]
     goes_home: Mapping[str, str]
+    sizes: Mapping[str, int]
     move_cycles: Mapping[str, int]
     spans: Mapping[str, tuple[int, int]]
     urgency: Sequence[int]
@@ -131,6 +133,7 @@ def _look_at(blocks: Mapping[str, Block], units: Sequence[Unit], costs: Costs, s
         users,
         writers,
         _homecoming(units, blocks, stay),
+        {name: aligned(block.bytes) for name, block in blocks.items()},
         {name: costs.copies(r for _, r in block.parts) for name, block in blocks.items()},
         {name: (b.parts[0][1].offset, max(r.end for _, r in b.parts)) for name, b in blocks.items() if b.parts},
         _urgency(units),
@@ -190,8 +193,8 @@ class _Scheduler:
         in L1 until it is complete."""
         node = self.units[self.oldest].node
         begun = {h.block.name for h in self.held.values() if h.writing}
-        size = {name: aligned(self.blocks[name].bytes) for i in near for name in (u.block for u in self.units[i].uses)}
-        stays = sum(aligned(self.blocks[name].bytes) for name in begun)
+        size = self.step.sizes
+        stays = sum(size[name] for name in begun)
         needs = max(
             (sum(size[u.block] for u in self.units[i].uses if u.block not in begun) for i in near
              if self.units[i].node == node),
@@ -423,15 +426,18 @@ class _Scheduler:
         for offset, first, last in self.l1.windows(aligned(block.bytes), block.bytes >= self.large_bytes):
             free_at, again = 0, 0.0
             for n in range(first, last + 1):
-                if n not in scores:
-                    scores[n] = self._score(segments[n], busy, index)
-                at, cycles = scores[n]
+                score = scores.get(n)
+                if score is None:
+                    score = scores[n] = self._score(segments[n], busy, index)
+                at, cycles = score
                 if at < 0:
                     break
                 free_at = at if at > free_at else free_at
                 again += cycles
             else:
-                late = max(0, free_at - begin) + self.slack * max(0, free_at - wanted)
+                late: float = free_at - begin if free_at > begin else 0
+                if self.slack and free_at > wanted:
+                    late += self.slack * (free_at - wanted)
                 cost = late + REFETCH_WEIGHT * again if self.ahead else 0
                 if cost < least:
                     least, found = cost, (free_at, offset, segments[first : last + 1])
