@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -110,7 +110,11 @@ def compile_model(
         return resolve(strategy or "", forward, lr, loss or model.loss, optimizer, accumulate, loss_scale)
 
     dumps: dict[str, str] = {}
-    made = make_step(model, None if _is_given(model, strategy) else choose, batch, dumps)
+    decided = {
+        "strategy": strategy, "batch": batch, "lr": lr, "loss": loss, "optimizer": optimizer != Training.optimizer,
+        "accumulate": accumulate != Training.accumulate, "loss-scale": loss_scale,
+    }  # fmt: skip
+    made = make_step(model, None if _is_given(model, decided) else choose, batch, dumps)
     step = _run_passes(made.graph, "autodiff", STEP_PASSES, dumps)
     if l2_bytes:
         cfg = replace(cfg, l2_bytes=l2_bytes)
@@ -127,12 +131,13 @@ def compile_model(
     )  # fmt: skip
 
 
-def _is_given(model: Model, strategy: str | None) -> bool:
-    """Whether ``model`` is a training graph, which brings its own strategy; any other needs one."""
+def _is_given(model: Model, options: Mapping[str, Any]) -> bool:
+    """Whether ``model`` is a training graph, which decides what else the ``options`` do; others need a strategy."""
     given = model.onnx is not None and is_training_graph(model.onnx)
-    if given and strategy:
-        raise TdcoError(f"is a training graph, strategy {strategy} cannot be applied", model.name, "leave it out")
-    if not given and not strategy:
+    if given and (named := [f"--{name}" for name, value in options.items() if value]):
+        what = f"is a training graph, which decides itself about {', '.join(named)}"
+        raise TdcoError(what, model.name, "leave that out")
+    if not given and not options["strategy"]:
         raise TdcoError("has no strategy", model.name, "say what to train, for example --strategy lp")
     return given
 

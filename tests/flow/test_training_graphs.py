@@ -113,6 +113,13 @@ def test_what_does_not_fit_says_so(tmp_path: Path) -> None:
     onnx.save(training_graph(True), file)
     out = ("-c", "rm_12x4", "-o", tmp_path / "out")
     assert "is a training graph" in tdco("compile", file, "-s", "lp", *out, code=1)["error"]["what"]
+    ignored = {"--optimizer": "adamw", "--batch": "8", "--accumulate": "4", "--lr": "5", "--loss": "mse",
+               "--loss-scale": "dynamic"}  # fmt: skip
+    for option, value in ignored.items():
+        said = tdco("compile", file, option, value, *out, code=1)["error"]["what"]
+        assert said == f"is a training graph, which decides itself about {option}"
+    said = tdco("compile", file, *(word for pair in ignored.items() for word in pair), *out, code=1)["error"]["what"]
+    assert all(option in said for option in ignored)
     assert "has no strategy" in tdco("compile", "zoo:cct2", *out, code=1)["error"]["what"]
     with pytest.raises(TdcoError, match=r"learning rates .0\.25, 0\.5"):
         import_training(training_graph(True, rate=0.25))
