@@ -90,6 +90,7 @@ def test_update_is_torchs_within_fp16(
     assert doc["stats"]["l1_peak_bytes"] <= CFG.l1_bytes and doc["stats"]["l2_peak_bytes"] <= CFG.l2_bytes
     assert not doc["train"]["copies_inserted"]
     assert doc["stats"]["c_lines"] <= 4000 and doc["stats"]["c_bytes"] <= 300_000
+    assert max(map(len, (out / "program.c").read_text().splitlines())) <= 120
     inputs = digit_inputs(out)
     result = run(out, inputs)
     assert result.stats["macs"] == doc["stats"]["macs"] and result.stats["jobs"] == doc["stats"]["gemm_jobs"]
