@@ -24,6 +24,7 @@ def test_each_half_of_the_page_outlives_the_other(tmp_path: Path) -> None:
     write_page(tmp_path, result("lp"), {"lp": LIVES}, "first command")
     write_others(tmp_path, result("full"), "second command")
     write_page(tmp_path, result("lp", "ft2"), {"lp": LIVES, "ft2": LIVES}, "first command again")
+    assert "second command" in (tmp_path / PAGE).read_text()
     write_others(tmp_path, result("full", "lora2"), "second command again")
     page = (tmp_path / PAGE).read_text()
     assert page.count("first command again") == page.count("second command again") == page.count(SECOND) == 1
