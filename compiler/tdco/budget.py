@@ -10,6 +10,7 @@ from tdco_spec import HwConfig
 
 from .choose import choose_ways
 from .cost import Costs
+from .errors import TdcoError
 from .ir import Graph
 from .layout import Layout, assign_layout
 from .memory import in_l1, place
@@ -73,8 +74,8 @@ def plan_whole(step: Graph, costs: Costs) -> tuple[PlannedStep, HwConfig]:
 def _with_tables(planned: PlannedStep, costs: Costs) -> tuple[PlannedStep, HwConfig]:
     """``planned`` with room in L2 for its tables. Where the commands' data lie in L1 does not depend on it."""
     cfg = costs.cfg
-    while (reserve_bytes := _reserve_bytes(planned)) > cfg.l2_reserved_bytes:
-        cfg = replace(cfg, l2_reserved_bytes=reserve_bytes)
+    while _reserve_bytes(planned) > cfg.l2_reserved_bytes:
+        cfg = _reserving(cfg, planned)
         planned = _placed(planned, replace(costs, cfg=cfg))
     return planned, cfg
 
@@ -98,7 +99,7 @@ def plan_within(step: Graph, costs: Costs) -> tuple[PlannedStep, HwConfig]:
     planned = first = plan_step(step, roomy)
     recomputed: tuple[Recomputed, ...] = ()
     for _ in range(ROUNDS):
-        cfg = replace(costs.cfg, l2_reserved_bytes=_reserve_bytes(planned))
+        cfg = _reserving(costs.cfg, planned)
         excess_bytes = planned.memory.peak_bytes["l2"] - (cfg.l2_bytes - cfg.l2_reserved_bytes)
         if excess_bytes <= 0:
             break
@@ -108,12 +109,25 @@ def plan_within(step: Graph, costs: Costs) -> tuple[PlannedStep, HwConfig]:
             break
         recomputed += more
         planned = plan_step(step, roomy)
-    cfg = replace(costs.cfg, l2_reserved_bytes=_reserve_bytes(planned))
+    cfg = _reserving(costs.cfg, planned)
     if planned.memory.peak_bytes["l2"] > cfg.l2_bytes - cfg.l2_reserved_bytes:
         costs = replace(costs, cfg=cfg)
         planned, cfg = _with_tables(_placed(planned, costs), costs)
     more_cycles = planned.schedule.cycles - first.schedule.cycles if recomputed else 0
     return replace(planned, recomputed=recomputed, cycles_more=more_cycles), cfg
+
+
+def _reserving(cfg: HwConfig, planned: PlannedStep) -> HwConfig:
+    """``cfg`` with what the firmware of ``planned`` takes of L2.
+
+    Raises:
+        TdcoError: it is more than there is.
+    """
+    reserve_bytes = _reserve_bytes(planned)
+    if reserve_bytes >= cfg.l2_bytes:
+        what = f"the firmware alone takes {reserve_bytes:,} bytes of {cfg.l2_bytes:,} of L2"
+        raise TdcoError(what, hint=f"a larger --l2-bytes: the tensors need {planned.memory.peak_bytes['l2']:,} more")
+    return replace(cfg, l2_reserved_bytes=reserve_bytes)
 
 
 def _reserve_bytes(planned: PlannedStep) -> int:

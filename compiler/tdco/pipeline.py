@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tdco_spec import HwConfig
+from tdco_spec import ConfigError, HwConfig
 
 from .autodiff import inference_graph, parameters, training_graph
 from .budget import PlannedStep, plan_whole, plan_within
@@ -117,7 +117,7 @@ def compile_model(
     made = make_step(model, None if _is_given(model, decided) else choose, batch, dumps)
     step = _run_passes(made.graph, "autodiff", STEP_PASSES, dumps)
     if l2_bytes:
-        cfg = replace(cfg, l2_bytes=l2_bytes)
+        cfg = _with_l2(cfg, l2_bytes)
     costs = default_costs(cfg, predict)
     planned, cfg = (plan_within if l2_bytes else plan_whole)(step, costs)
     dumps[f"{len(dumps):02}_layout.txt"] = str(verify(planned.graph))
@@ -129,6 +129,14 @@ def compile_model(
     return write_program(
         out_dir, planned.graph, planned.layout, schedule, planned.memory, cfg, meta, dumps, attachments
     )  # fmt: skip
+
+
+def _with_l2(cfg: HwConfig, l2_bytes: int) -> HwConfig:
+    """``cfg`` with another L2, of which the firmware has nothing until a plan says what it takes."""
+    try:
+        return replace(cfg, l2_bytes=l2_bytes, l2_reserved_bytes=0)
+    except ConfigError as e:
+        raise TdcoError(str(e), f"--l2-bytes {l2_bytes}") from None
 
 
 def _is_given(model: Model, options: Mapping[str, Any]) -> bool:

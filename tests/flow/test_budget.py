@@ -11,6 +11,7 @@ from tdco.budget import CODE_BYTES, ENTRY_BYTES
 from tdco.cli._engines import engine_library
 from tdco.cli.compile import show_choices
 from tdco.cli.run import hw_of, load_program, step_inputs
+from tdco.errors import TdcoError
 from tdco.order import CALL, GEMM, IN, OUT
 from tdco.pipeline import CHOICES, compile_model
 from tdco.zoo import load
@@ -54,6 +55,17 @@ def test_a_smaller_l2_is_kept_by_recomputing(roomy: Path, tight: Path) -> None:
     assert stats["flop"] == plain["stats"]["flop"], "what is computed again is no useful work"
     again = {name for r in train["recomputed"] for name in r["nodes"]}
     assert {n["name"] for n in json.loads((tight / CHOICES).read_text())["nodes"] if n["again"]} == again
+
+
+def test_an_l2_smaller_than_the_usual_share_of_the_firmware(tmp_path: Path) -> None:
+    model, l2_bytes = load(f"{HERE}:mlp"), 96 << 10
+    assert l2_bytes < CFG.l2_reserved_bytes
+    hw = hw_of(compile_model(model, "full", CFG, tmp_path, l2_bytes=l2_bytes))
+    assert hw.l2_bytes == l2_bytes and CODE_BYTES < hw.l2_reserved_bytes < l2_bytes
+    with pytest.raises(TdcoError, match=r"firmware alone takes .* bytes of 30,000 of L2.*a larger --l2-bytes"):
+        compile_model(model, "full", CFG, tmp_path, l2_bytes=30_000)
+    with pytest.raises(TdcoError, match=r"--l2-bytes 99999: .* multiple of 4"):
+        compile_model(model, "full", CFG, tmp_path, l2_bytes=99_999)
 
 
 @pytest.mark.slow
