@@ -36,7 +36,10 @@ class Domain:
 
     ``scratch`` gives the L1 bytes a tile of the given loop sizes needs beside its operands. ``dense``: the operands
     must be row-major in L1; otherwise ``lower`` reads ``Operand.strides`` (a GEMM takes either orientation), but of the
-    operands at positions ``rows`` the last dimension stays innermost.
+    operands at positions ``rows`` the last dimension stays innermost, and those at ``packed`` are row-major.
+    ``scratch_tiles``: of how many tiles of all such nodes there may be scratch memory at a time, where the engine could
+    fill that of many before the cores use it; 0: of any number. ``early``: its tiles go before more urgent ones, as an
+    update waits for all of them.
     """
 
     loops: tuple[Loop, ...]
@@ -44,10 +47,13 @@ class Domain:
     scratch: Callable[[Mapping[str, int]], int] | None = None
     dense: bool = True
     rows: tuple[int, ...] = ()
+    packed: tuple[int, ...] = ()
+    scratch_tiles: int = 0
+    early: bool = False
 
     def innermost(self, position: int) -> int:
         """How many of the last dimensions of an operand may be the innermost one in L1; 0: it is row-major."""
-        return 0 if self.dense else 1 if position in self.rows else 2
+        return 0 if self.dense or position in self.packed else 1 if position in self.rows else 2
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from .passes import (
     fuse_sum,
     fuse_update,
     merge_slices,
+    multiply_twice,
     sink_transposes,
     store_as_read,
     turn_products,
@@ -119,6 +120,8 @@ def compile_model(
     if l2_bytes:
         cfg = _with_l2(cfg, l2_bytes)
     costs = default_costs(cfg, predict)
+    step = verify(multiply_twice(step, costs))
+    dumps[f"{len(dumps):02}_{multiply_twice.__name__}.txt"] = str(step)
     planned, cfg = (plan_within if l2_bytes else plan_whole)(step, costs)
     dumps[f"{len(dumps):02}_layout.txt"] = str(verify(planned.graph))
     schedule = planned.schedule if engine else without_engine(planned.schedule)

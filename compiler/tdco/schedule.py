@@ -239,7 +239,9 @@ class _Scheduler:
             soon = [i for start, i in mine if start <= first + PATIENCE_CYCLES]
             starving = self.feeding and not on_engine and (best is None or first < best[0])
             ways = {i: self.way[i] if starving else 0 for i in soon}
-            urgent = min(soon, key=lambda i: (ways[i], not self._frees(i), -self.urgency[i], i))
+            urgent = min(
+                soon, key=lambda i: (ways[i], not self.units[i].early, not self._frees(i), -self.urgency[i], i)
+            )
             if best is None or first < best[0]:
                 best = (first, urgent)
         assert best

@@ -51,6 +51,9 @@ TILES_IN_L1 = 6
 FEW_TILES = 16
 """Rather than more tiles of a node, tiles of up to a quarter of L1: each has commands of its own."""
 
+UPDATES_IN_L1 = 5
+"""The same of an update that multiplies its gradient itself: large tiles, for its calls are what the step waits for."""
+
 BLOCKS_IN_L1 = 3
 """The same where rows, columns and sums are cut: one block at work, one on its way, results that wait."""
 
@@ -74,26 +77,54 @@ def choose_tiling(graph: Graph, layout: Layout, costs: Costs, parts: int = 4) ->
     works: dict[int, Work] = {}
     chosen: dict[int, Tiling] = {}
     read = read_storages(graph, layout)
+    followed = _followed(graph, layout, costs)
     for index, node in enumerate(graph.nodes):
         if is_view(node):
             continue
         work = works[index] = describe(graph, layout, node, costs.whole_bytes, read)
+        by_sums = node.op == "MatMul" and layout.views[node.inputs[1]].storage in followed
         key = (
             node.op,
+            by_sums,
             tuple(sorted((k, repr(v)) for k, v in node.attrs.items())),
             tuple(a and (a.type, a.view.strides, a.view.offset, a.whole) for a in work.accesses),
         )
         if key not in known:
-            known[key] = _best(graph, work, costs, parts)
+            known[key] = _best(graph, work, costs, parts, by_sums)
         chosen[index] = known[key]
     return _in_panels(works, chosen)
 
 
-def _best(graph: Graph, work: Work, costs: Costs, parts: int) -> Tiling:
+def _followed(graph: Graph, layout: Layout, costs: Costs) -> frozenset[str]:
+    """Weights that are updated row by row, as soon as the last product is done with these."""
+    new = {value: layout.views[state].storage for state, value in graph.updates.items()}
+    return frozenset(new[n] for node in graph.nodes if node.op == "ProductUpdate" for n in node.outputs)
+
+
+def _best(graph: Graph, work: Work, costs: Costs, parts: int, by_sums: bool = False) -> Tiling:
     limit = costs.cfg.l1_bytes - costs.cfg.l1_reserved_bytes
-    tiles = [parts << n for n in range((MOST_TILES // parts).bit_length())]
+    fits: list[dict[str, int]] = []
+    if by_sums:
+        cuts = (_by_sums(work.domain, count) for count in _doubling(parts))
+        fits = [sizes for sizes in cuts if _moved_bytes(work, sizes) <= limit // TILES_IN_L1][:1]
+    elif not work.domain.early:
+        fits = _run_fits(graph, work, costs, parts, limit)
+    if not fits and not work.domain.dense:
+        fits = [s for s in _in_blocks(work.domain, costs.cfg) if _working_bytes(work, s) <= limit // BLOCKS_IN_L1]
+    if not fits:
+        fits = [sizes for _, sizes in _smaller(graph, work, costs.cfg, limit)]
+    compute = cache(lambda kind: compute_cycles(work, dict(kind), costs))
+    found = (best for sizes in fits if (best := _cheapest(graph, work, sizes, costs, compute)))
+    return min(found, key=lambda pair: pair[0])[1]
+
+
+def _run_fits(graph: Graph, work: Work, costs: Costs, parts: int, limit: int) -> list[dict[str, int]]:
+    """Sizes of tiles that are runs of rows, as many as L1 asks for."""
+    tiles = _doubling(parts)
     few = [count for count in tiles if count <= FEW_TILES]
     shares = [*product((TILES_IN_L1, 4), few), *product((TILES_IN_L1, 2), tiles)]
+    if _streams(work):
+        shares = [(UPDATES_IN_L1, count) for count in range(parts, MOST_TILES + 1, parts)]
     fits: list[dict[str, int]] = []
     for sums in (False, True):
         if fits and not work.domain.dense:
@@ -105,13 +136,17 @@ def _best(graph: Graph, work: Work, costs: Costs, parts: int) -> Tiling:
             if some:
                 fits += some
                 break
-        if not fits and not work.domain.dense:
-            fits = [s for s in _in_blocks(work.domain, costs.cfg) if _moved_bytes(work, s) <= limit // BLOCKS_IN_L1]
-    if not fits:
-        fits = [sizes for _, sizes in _smaller(graph, work, costs.cfg, limit)]
-    compute = cache(lambda kind: compute_cycles(work, dict(kind), costs))
-    found = (best for sizes in fits if (best := _cheapest(graph, work, sizes, costs, compute)))
-    return min(found, key=lambda pair: pair[0])[1]
+    return fits
+
+
+def _doubling(parts: int) -> list[int]:
+    """Numbers of tiles from ``parts`` on."""
+    return [parts << n for n in range((MOST_TILES // parts).bit_length())]
+
+
+def _streams(work: Work) -> bool:
+    """Whether a node's tiles follow each other through L1, and nobody waits for one of them."""
+    return work.node.op == "ProductUpdate"
 
 
 def _in_panels(works: Mapping[int, Work], tilings: Mapping[int, Tiling]) -> dict[int, Tiling]:
@@ -143,6 +178,11 @@ def _moved_bytes(work: Work, sizes: Mapping[str, int]) -> int:
     return sum(moved.values())
 
 
+def _working_bytes(work: Work, sizes: Mapping[str, int]) -> int:
+    """The same with scratch memory for two tiles."""
+    return _moved_bytes(work, sizes) + 2 * scratch_bytes(work.domain, sizes)
+
+
 def _in_rows(domain: Domain, parts: int, sums: bool, cfg: HwConfig) -> Iterator[dict[str, int]]:
     """Sizes where a tile is a run of rows as they follow each other in memory, so that there are about ``parts`` tiles:
     outer loops have size 1, one is cut, those inside are whole. A product may be cut by columns instead, a convolution
@@ -158,6 +198,11 @@ def _in_rows(domain: Domain, parts: int, sums: bool, cfg: HwConfig) -> Iterator[
         channels = [x for x in parallel[-1:] if domain.dense and cut and sizes[x.name] == x.extent]
         for some in product(*(_sizes(loop.extent, MOST_TILES, cfg) for loop in (*cut, *channels))):
             yield sizes | {loop.name: size for loop, size in zip((*cut, *channels), some, strict=True)}
+
+
+def _by_sums(domain: Domain, parts: int) -> dict[str, int]:
+    """Sizes that cut sums alone."""
+    return {x.name: ceil(x.extent / parts) if x.kind == "reduce" else x.extent for x in domain.loops}
 
 
 def _in_blocks(domain: Domain, cfg: HwConfig) -> Iterator[dict[str, int]]:
@@ -286,7 +331,8 @@ def _cheapest(
     ]
     order = tuple(loop.name for kinds in ({"parallel", "whole"}, {"reduce"}) for loop in loops if loop.kind in kinds)
     dma = sum(n * _loads(a, order, counts) for n, a in zip(moves, work.accesses, strict=True) if a)
-    cycles = max(compute, dma) + (compute + dma) / tiles + TILE_CYCLES * prod(counts.values())
+    until_next = 0 if _streams(work) else (compute + dma) / tiles
+    cycles = max(compute, dma) + until_next + TILE_CYCLES * prod(counts.values())
     return (cycles, compute + dma, tuple(sizes.values()), order), Tiling(sizes, order, split)
 
 

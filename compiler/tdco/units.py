@@ -52,7 +52,7 @@ class Unit:
     """``ops`` for the engine or the cores, one after the other; refs name blocks.
 
     ``after_cycles``: what it takes longer if its first job has the AFTER flag. ``waits``: another of them has it.
-    ``before``: units it must follow.
+    ``before``: units it must follow. ``early``: as ``Domain.early``.
     """
 
     node: int
@@ -63,6 +63,7 @@ class Unit:
     after_cycles: int = 0
     waits: bool = False
     before: tuple[int, ...] = ()
+    early: bool = False
 
 
 def make_units(
@@ -71,11 +72,17 @@ def make_units(
     """All blocks by name, and the units of all nodes in the graph's order."""
     blocks: dict[str, Block] = {}
     units: list[Unit] = []
+    ends: dict[str, list[int]] = {}
     read = read_storages(graph, layout)
     for index, tiling in tilings.items():
         work = describe(graph, layout, graph.nodes[index], costs.whole_bytes, read)
+        done = ends.setdefault(work.node.op, [])
         for loops, first, last in ranges(work.domain, tiling):
+            start = len(units)
             units += _tile_units(graph, index, work, tiling, loops, first, last, blocks, costs)
+            if 0 < work.domain.scratch_tiles <= len(done):
+                units[start] = replace(units[start], before=(done[-work.domain.scratch_tiles],))
+            done.append(len(units) - 1)
     return blocks, tuple(_behind(graph, list(_with_order(units))))
 
 
@@ -133,7 +140,9 @@ def _tile_units(
         named = {ref.buffer for c in ops for ref in _refs(c)}
         mine = _merged(u for u in uses if u.block in named)
         cycles = sum(map(costs.op, ops, waits))
-        yield Unit(index, on_engine, ops, mine, cycles, costs.op(ops[0], on_engine) - costs.op(ops[0]), any(waits))
+        after_cycles = costs.op(ops[0], on_engine) - costs.op(ops[0])
+        early = work.domain.early
+        yield Unit(index, on_engine, ops, mine, cycles, after_cycles, any(waits), early=early)
 
 
 def _place(
@@ -206,10 +215,10 @@ def _behind(graph: Graph, units: Sequence[Unit]) -> Iterator[Unit]:
 
 
 def _with_order(units: Sequence[Unit]) -> Iterator[Unit]:
-    """Each unit with those before it whose bytes it must not touch earlier."""
+    """Each unit with those before it whose bytes it must not touch earlier, beside those it has."""
     touched: dict[str, list[tuple[int, Region, bool]]] = {}
     for index, unit in enumerate(units):
-        before: set[int] = set()
+        before = set(unit.before)
         mine = [(use.space, region, use.write) for use in unit.uses for region in use.regions]
         for space, region, write in mine:
             for other, theirs, wrote in touched.get(space, ()):

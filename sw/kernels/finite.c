@@ -47,6 +47,7 @@ void tdco_finite_f32(const tdco_args *args, uint32_t core, uint32_t cores)
     uint32_t carry = 0;
     if (alone && core)
         return;
+#pragma GCC unroll 8
     for (uint32_t at = share.begin; at < share.end; at++)
         carry |= (x[at] & 0x7FFFFFFF) + 0x00800000;
     carry &= 0x80000000;

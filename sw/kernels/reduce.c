@@ -36,8 +36,8 @@ static inline void store_f32(float *z, float value) { *z = value; }
         z_type *const z = args->p[1];                                                                                  \
         const uint32_t line = nj == 1 ? nb * nc : nc, w = line % 2 == 0 && tdco_word_aligned(x0, z) ? 2 : 1;           \
         for (uint32_t out = core * w; out < na * nb * nc; out += cores * w) {                                          \
-            const uint32_t c = out % nc, row = out / nc, b = row % nb, a = row / nb;                                   \
-            const x_type *const x = x0 + ((a * ni * nb + b) * nj * nc + c);                                            \
+            const uint32_t row = nj == 1 ? 0 : out / nc, a = na == 1 ? 0 : out / (nb * nc);                            \
+            const x_type *const x = x0 + (a * (ni - 1) * nj * nb * nc + row * (nj - 1) * nc + out);                  \
             if (w == 2)                                                                                                \
                 sum_##x_format##_##z_format(x, z + out, extent, step, args->i[5], args->f[0], 2);                      \
             else                                                                                                       \

@@ -220,8 +220,8 @@ def random_sizes(domain: Domain, rng: np.random.Generator, most_tiles: int = 60)
 
 
 def random_layout(type: TensorType | None, innermost: int, rng: np.random.Generator) -> Layout | None:
-    """A storage order that keeps one of the last ``innermost`` dimensions innermost, perhaps with gaps."""
-    if type is None:
+    """A storage order that keeps one of the last ``innermost`` dimensions innermost, perhaps with gaps; None for 0."""
+    if type is None or not innermost:
         return None
     rank = len(type.shape)
     while True:

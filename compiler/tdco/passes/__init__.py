@@ -13,6 +13,7 @@ from .fuse_scale import fuse_scale
 from .fuse_sum import fuse_sum
 from .fuse_update import fuse_update
 from .merge_slices import merge_slices
+from .multiply_twice import multiply_twice
 from .rematerialise import Recomputed, rematerialise
 from .sink_transposes import sink_transposes
 from .store_as_read import store_as_read
@@ -31,6 +32,7 @@ __all__ = [
     "fuse_sum",
     "fuse_update",
     "merge_slices",
+    "multiply_twice",
     "rematerialise",
     "sink_transposes",
     "store_as_read",
