@@ -46,3 +46,10 @@ def test_every_picture_of_the_benchmarks_is_drawn() -> None:
     ).stdout.splitlines()
     tables = [line.split("tdco ")[1] for line in steps if "bench training" in line]
     assert tables == ["bench training --write docs", "bench training --others --write docs"]
+
+
+def test_compiling_an_onnx_file_loads_nothing_that_it_does_not_need() -> None:
+    code = "import sys, tdco.cli.compile; from tdco.ops import all_ops; all_ops(); print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    slow = {"torch", "scipy", "sklearn", "amaranth", "plotly", "matplotlib"} & set(run.stdout.split())
+    assert not slow, f"these take seconds to import: {slow}"
