@@ -13,6 +13,7 @@ import numpy as np
 from tdco_spec import get_config
 
 from .. import data, zoo
+from ..data.feeds import feeds
 from ..pipeline import compile_model
 from ..reference import accuracy, torch_steps
 from ..report.load import RUN_HOST
@@ -49,11 +50,9 @@ def _device_accuracy(model: Model, tensors: dict[str, np.ndarray], samples: data
     assert module is not None
     module.load_state_dict({k: torch.from_numpy(v.copy()) for k, v in tensors.items()}, strict=False)
     document = compile_model(replace(model, module=module), "infer", get_config(RTL_CONFIGS[0]), out)
-    (spec,) = document["inputs"]
-    images = samples.test_images.reshape(-1, *spec["shape"]).astype(np.float16)
-    result, _ = run_steps(out, "golden", {spec["name"]: images}, "held-out digits on the device")
+    result, _ = run_steps(out, "golden", feeds(document, samples.test_images), "held-out digits on the device")
     logits = result.outputs[document["outputs"][0]["name"]]
-    return float((logits.reshape(len(images), -1).argmax(1) == samples.test_labels).mean())
+    return float((logits.reshape(len(samples.test_labels), -1).argmax(1) == samples.test_labels).mean())
 
 
 def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:
@@ -106,7 +105,7 @@ def demo(quick: bool, out: Path) -> dict[str, Any]:
     for config in RTL_CONFIGS[: 1 if quick else 2]:
         program = out / f"{strategy}-{config}"
         document = _compile(model, strategy, config, program)
-        inputs = _feed(document, images[:1], labels[:1])
+        inputs = feeds(document, images[:1], labels[:1])
         result, seconds = run_steps(program, "rtl", inputs, f"one step on the RTL of {config}")
         one_step[config] = summary(document, program, "rtl", result, inputs, seconds)
         cycles[config] = one_step[config]["engine_cycles"]
@@ -115,7 +114,7 @@ def demo(quick: bool, out: Path) -> dict[str, Any]:
     main = out / f"{strategy}-{RTL_CONFIGS[0]}"
     document = load_program(main)
     before = _device_accuracy(model, {}, tilted, out / "infer")
-    inputs = _feed(document, images, labels)
+    inputs = feeds(document, images, labels)
     result, seconds = run_steps(main, "golden", inputs, f"{steps} steps on the golden engine")
     console.print(f"{steps} steps of {strategy} in {seconds:.0f} s ({steps / seconds:.1f} steps/s)")
     tuned = {s["source"]: result.state[s["name"]] for s in document["state"] if s["name"].endswith(".master")}
@@ -144,12 +143,4 @@ def demo(quick: bool, out: Path) -> dict[str, Any]:
         "torch_accuracy_before": accuracy(module, tilted.test_images, tilted.test_labels),
         "torch_accuracy_after": accuracy(module, tilted.test_images, tilted.test_labels, torch_tuned),
         "published_whole_step_cycles": PUBLISHED_CYCLES,
-    }
-
-
-def _feed(document: Document, images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    image, label = document["inputs"]
-    return {
-        image["name"]: images.reshape(-1, *image["shape"]).astype(np.float16),
-        label["name"]: labels.reshape(-1, *label["shape"]).astype(np.int32),
     }

@@ -20,6 +20,7 @@ from tdco_spec import get_config
 
 from .. import data, zoo
 from ..data import Dataset
+from ..data.feeds import feeds
 from ..errors import TdcoError
 from ..pipeline import compile_model
 from ..reference import accuracy
@@ -34,7 +35,7 @@ from ._engines import job_predictor
 from ._experiment_page import write_page
 from ._rounding_page import write_rounding
 from .run import load_program, run_soc_steps
-from .train import Options, feeds, train_program
+from .train import Options, train_program
 
 Run = dict[str, Any]
 PAGES: dict[str, Callable[[Path, Run, dict[str, list[Run]]], None]] = {
@@ -221,7 +222,7 @@ def _cost(plan: Plan, case: Case) -> dict[str, Any]:
     if file.exists():
         return dict(json.loads(file.read_text()))
     document = load_program(plan.program(case))
-    inputs = feeds(document, found.train_images[None, :1], found.train_labels[None, :1])
+    inputs = feeds(document, found.train_images[:1], found.train_labels[:1])
     stats = run_soc_steps(plan.program(case), "model", inputs)[0].stats
     cost = {
         "cycles": int(stats["step_cycles"][0]),

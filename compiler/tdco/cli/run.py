@@ -18,7 +18,7 @@ from tdco_sim.soc import run as soc
 from tdco_sim.waves import recorded
 from tdco_spec import HwConfig
 
-from .. import data
+from ..data.feeds import classes, feeds, load_for
 from ..errors import TdcoError
 from ..files import FORMAT
 from ..ir import DTYPES
@@ -30,6 +30,7 @@ from ._profile import show_profile
 from ._record import command_line, leave, leave_trace
 
 Document = dict[str, Any]
+State = dict[str, np.ndarray]
 ENGINE_TIMING = {
     "golden": "ideal: the array's own cycles, no waits for L1; --engine model or rtl has them",
     "model": "cycle model",
@@ -75,19 +76,27 @@ def run_steps(
     return result, time.perf_counter() - start
 
 
-def run_soc_steps(out: Path, engine: str, inputs: dict[str, np.ndarray], **options: Any) -> tuple[RunResult, float]:
-    """As ``run_steps`` on the cluster simulator; every byte of outputs and state is compared with platform host."""
+def run_soc_steps(
+    out: Path, engine: str, inputs: dict[str, np.ndarray], state: State | None = None, **options: Any
+) -> tuple[RunResult, float]:
+    """As ``run_steps`` on the cluster simulator; every byte of outputs and state is compared with platform host.
+
+    ``state`` replaces initial state by name.
+    """
     cfg = hw_of(load_program(out))
     verilog, tcdm = (engine_verilog(cfg), tcdm_verilog(cfg)) if engine == "rtl" else (None, None)
     with console.status("running the cluster simulator"):
-        result = soc.run(out, verilog, tcdm, engine, inputs=inputs, **options)
+        result = soc.run(out, verilog, tcdm, engine, inputs=inputs, state=state, **options)
     seconds = result.stats["seconds"]
-    return compare_with_host(out, result, inputs), seconds
+    return compare_with_host(out, result, inputs, state), seconds
 
 
-def compare_with_host(out: Path, result: RunResult, inputs: dict[str, np.ndarray]) -> RunResult:
-    """``result`` with ``mismatches`` and ``words_compared`` of its outputs and state against platform host."""
-    want = host.run(out, engine_library("golden", hw_of(load_program(out))), inputs=inputs)
+def compare_with_host(
+    out: Path, result: RunResult, inputs: dict[str, np.ndarray], state: State | None = None
+) -> RunResult:
+    """``result`` with ``mismatches`` and ``words_compared`` of its outputs and state against platform host, where it
+    began at the same ``state``."""
+    want = host.run(out, engine_library("golden", hw_of(load_program(out))), inputs=inputs, state=state)
     pairs = [(result.outputs[n].view(np.uint16), a.view(np.uint16)) for n, a in want.outputs.items()]
     pairs += [(result.state[n].view(np.uint16), a.view(np.uint16)) for n, a in want.state.items()]
     stats = {
@@ -120,32 +129,15 @@ def step_inputs(document: Document, source: str, steps: int, rotate: float, seed
     rng = np.random.default_rng(seed)
     if source == "random":
         return {
-            name: rng.integers(0, _classes(document), (steps, *shape)).astype(dtype)
+            name: rng.integers(0, classes(document), (steps, *shape)).astype(dtype)
             if dtype.kind == "i"
             else rng.standard_normal((steps, *shape)).astype(dtype)
             for name, (shape, dtype) in specs.items()
         }
-    samples = data.load(source, rotate)
-    images, labels = samples.train_images, samples.train_labels
-    if samples.classes > _classes(document):
-        raise TdcoError(f"has {samples.classes} classes, the model {_classes(document)}", f"data {source}")
-    order = rng.permutation(len(images))
-    batch = next(iter(specs.values()))[0][0]
-    picked = np.resize(order, steps * batch)
-    feeds = {}
-    for name, (shape, dtype) in specs.items():
-        values = (labels if dtype.kind == "i" else images)[picked]
-        if values.size != steps * int(np.prod(shape)):
-            raise TdcoError(
-                f"has samples of shape {list(images.shape[1:])}, the model takes {list(shape)}", f"data {source}",
-                "use --data random, or a model for this data",
-            )  # fmt: skip
-        feeds[name] = values.reshape(steps, *shape).astype(dtype)
-    return feeds
-
-
-def _classes(document: Document) -> int:
-    return int(next(o["shape"][-1] for o in document["outputs"] if o["name"] != "loss"))
+    samples = load_for(document, source, rotate)
+    batch = document["inputs"][0]["shape"][0]
+    picked = np.resize(rng.permutation(len(samples.train_labels)), steps * batch)
+    return feeds(document, samples.train_images[picked], samples.train_labels[picked])
 
 
 def compare_with_reference(

@@ -6,27 +6,27 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 from tdco_sim import host, tensors
-from tdco_sim.soc import run as soc
 
-from .. import data
+from ..data import Dataset
+from ..data.feeds import feeds, load_for
 from ..errors import TdcoError
-from ..ir import DTYPES
 from ..optimizer import SCALE, SCALE_COUNTS, parse_scale
 from ..training import journal as records
-from ..training.evaluation import batches, compile_evaluation, trained
+from ..training.evaluation import compile_evaluation, trained
 from ..training.journal import SUMMARY, TRAINED, Journal
 from ..training.loop import Device, Samples, Schedule, State
 from ..training.loop import train as train_steps
 from ..training.order import held_out, subset
 from ._console import console, json_command, key_values, progress
 from ._engines import engine_library
-from .run import Document, hw_of, load_program
+from .run import Document, hw_of, load_program, run_soc_steps
 
 EVALUATION = "evaluate"
 """The folder in OUT of the program's forward pass."""
@@ -58,7 +58,7 @@ def train_program(
     options: Options,
     restart: bool = False,
     folder: Path | None = None,
-    samples: data.Dataset | None = None,
+    samples: Dataset | None = None,
     evaluation: Path | None = None,
 ) -> dict[str, Any]:
     """Trains the program in OUT, or goes on where an earlier run of the same settings was; what train.json says.
@@ -74,7 +74,7 @@ def train_program(
         raise TdcoError("trains nothing", str(out), "compile it with a strategy")
     folder = folder or out
     folder.mkdir(parents=True, exist_ok=True)
-    samples = samples or data.load(options.source, options.rotate)
+    samples = samples or load_for(document, options.source, options.rotate)
     chosen = subset(len(samples.train_labels), options.samples, options.seed)
     held = held_out(len(samples.test_labels), len(samples.test_labels) if options.test is None else options.test)
     schedule = _schedule(document, options, len(chosen))
@@ -137,31 +137,7 @@ def _device(
         )  # fmt: skip
         return result.outputs, result.state
 
-    def feed(images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-        return feeds(document, images, labels)
-
-    return Device(run, feed, evaluate, lambda inputs, state: check_on_soc(out, inputs, state))
-
-
-def feeds(document: Document, images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """The inputs of a program for ``images`` and ``labels`` [steps, batch, ...].
-
-    Raises:
-        TdcoError: the images have another size than the model's input, or there are more classes.
-    """
-    result = {}
-    for spec in document["inputs"]:
-        values = labels if spec["dtype"] == "i32" else images
-        shape = (len(values), *spec["shape"])
-        if values.size != np.prod(shape):
-            raise TdcoError(
-                f"samples are {list(values.shape[2:])}, the model takes {spec['shape'][1:]}", spec["name"], "other data"
-            )
-        result[spec["name"]] = values.reshape(shape).astype(DTYPES[spec["dtype"]])
-    scores = next((o for o in document["outputs"] if o["name"] != "loss"), None)
-    if "label" in result and scores and labels.max() >= scores["shape"][-1]:
-        raise TdcoError(f"there are {labels.max() + 1} classes, the model has {scores['shape'][-1]}", "label")
-    return result
+    return Device(run, partial(feeds, document), evaluate, lambda inputs, state: check_on_soc(out, inputs, state))
 
 
 def evaluator(out: Path, document: Document, test: Samples, evaluation: Path | None = None) -> Evaluate:
@@ -174,8 +150,7 @@ def evaluator(out: Path, document: Document, test: Samples, evaluation: Path | N
             compile_evaluation(out, document, program)
     forward = load_program(program)
     library = engine_library("golden", hw_of(forward))
-    (spec,), (scores,) = forward["inputs"], forward["outputs"]
-    inputs = {spec["name"]: batches(test.images, spec)}
+    (scores,), inputs = forward["outputs"], feeds(forward, test.images)
     names = [s["name"] for s in forward["state"]]
 
     def accuracy(state: State) -> float:
@@ -188,19 +163,8 @@ def evaluator(out: Path, document: Document, test: Samples, evaluation: Path | N
 
 def check_on_soc(out: Path, inputs: dict[str, np.ndarray], state: State) -> dict[str, int]:
     """One step on the cluster simulator, its cycle model as engine, against the host: words compared and different."""
-    with console.status("one step on the cluster simulator"):
-        got = soc.run(out, engine="model", inputs=inputs, state=state)
-    want = host.run(out, engine_library("golden", hw_of(load_program(out))), inputs=inputs, state=state)
-    pairs = [
-        (got_group[name].view(np.uint16), array.view(np.uint16))
-        for got_group, want_group in ((got.outputs, want.outputs), (got.state, want.state))
-        for name, array in want_group.items()
-    ]
-    return {
-        "words_compared": sum(b.size for _, b in pairs),
-        "mismatches": sum(int((a != b).sum()) for a, b in pairs),
-        "cycles": int(got.stats["step_cycles"][0]),
-    }
+    stats = run_soc_steps(out, "model", inputs, state)[0].stats
+    return {**{key: stats[key] for key in ("words_compared", "mismatches")}, "cycles": int(stats["step_cycles"][0])}
 
 
 def _say(journal: Journal) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from ..budget import plan_step
 from ..cost import default_costs
 from ..errors import TdcoError
 from ..files import write_program
-from ..ir import DTYPES, Builder, Graph, prune, verify
+from ..ir import Builder, Graph, prune, verify
 from ..pipeline import FORWARD_PASSES, GIVEN, MODEL_ONNX, MODEL_PT2, STEP_PASSES
 from ..strategies import from_document, prepare
 from ..zoo import Model, forward_graph
@@ -70,20 +69,3 @@ def trained(document: Mapping[str, Any], state: Mapping[str, np.ndarray]) -> dic
     """The trained tensors, in fp32 where the program keeps them so, by the names the user knows."""
     names = document["train"]["trainable"]
     return {n: state[f"{n}.master"] if f"{n}.master" in state else state[n] for n in names}
-
-
-def batches(images: np.ndarray, spec: Mapping[str, Any]) -> np.ndarray:
-    """``images`` [N,...] as inputs [steps, batch, ...] of a program; the last batch is filled up with the first.
-
-    Raises:
-        TdcoError: the images have another size than the program's input.
-    """
-    batch, *shape = spec["shape"]
-    if images[0].size != prod(shape):
-        raise TdcoError(f"samples are {list(images.shape[1:])}, the model takes {shape}", spec["name"], "other data")
-    steps = -(-len(images) // batch)
-    return (
-        np.resize(images, (steps * batch, *images.shape[1:]))
-        .reshape(steps, *spec["shape"])
-        .astype(DTYPES[spec["dtype"]])
-    )

@@ -44,7 +44,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Device:
-    """What runs the program. ``feed`` makes its inputs of images and labels [steps, batch, ...]; ``evaluate`` gives the
+    """What runs the program. ``feed`` makes its inputs of the samples of whole batches; ``evaluate`` gives the
     accuracy of a state; ``check`` runs a step elsewhere, too, and says how many words it compared and found different.
     """
 
@@ -74,8 +74,7 @@ def train(
         # An interval's end is a multiple of it, so that a longer run evaluates at the same steps.
         count = min(schedule.interval - first % schedule.interval, schedule.steps - first)
         chosen = sample_order(len(samples.labels), schedule.seed, first * schedule.batch, count * schedule.batch)
-        picked = (a[chosen].reshape(count, schedule.batch, *a.shape[1:]) for a in (samples.images, samples.labels))
-        inputs = device.feed(*picked)
+        inputs = device.feed(samples.images[chosen], samples.labels[chosen])
         if first // schedule.interval in checked and first % schedule.interval == 0:
             report = device.check({name: array[:1] for name, array in inputs.items()}, journal.state)
             journal.checks.append({"step": first + 1, **report})
