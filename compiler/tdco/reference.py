@@ -16,7 +16,7 @@ from .autodiff import LEARNING_RATE, LOSS
 from .ir import Graph, evaluate
 from .optimizer import BETA1, BETA2, EPSILON, Optimizer, holders, parse
 from .pipeline import GIVEN, MODEL_ONNX, MODEL_PT2, make_step
-from .strategies import from_document
+from .strategies import Training, from_document
 from .strategies.adapters import Adapter, initial
 
 Updates = dict[str, np.ndarray]
@@ -51,11 +51,32 @@ def reference_steps(
             loss=training.loss,
         )
     else:
-        choose = None if training.strategy == GIVEN else lambda _: training
-        step = make_step(zoo.load(str(out_dir / MODEL_ONNX)), choose, len(images[0]), {}).graph
+        step = _step_graph(out_dir, training, len(images[0]))
         old = {n: step.values[n].as_user(np.asarray(v, np.float32)) for n, v in step.state.items()}
         losses, new = graph_steps(step, inputs)
     return losses, {n: v - old[n] for n, v in new.items()}
+
+
+def reference_outputs(out_dir: Path, train: Mapping[str, Any], inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The scores [steps, batch, ...] of the model that OUT was compiled from, as it was then, in fp32; by whom, and
+    what the arguments are: see ``reference_steps``. Adapters begin at zero and add nothing."""
+    inputs = {n: a.astype(np.float32) if a.dtype.kind == "f" else a for n, a in inputs.items()}
+    images = next(iter(inputs.values()))
+    if (out_dir / MODEL_PT2).exists():
+        module = torch.export.load(out_dir / MODEL_PT2).module()
+        with torch.no_grad():
+            return np.stack([module(torch.tensor(x)).numpy() for x in images])
+    step = _step_graph(out_dir, from_document(train), len(images[0]))
+    scores = next(name for name in step.outputs if name != LOSS)
+    start = {n: np.asarray(v, np.float32) if v.dtype.kind == "f" else v for n, v in step.state.items()}
+    fed = (dict(zip(step.inputs, values, strict=True)) for values in zip(*inputs.values(), strict=True))
+    return np.stack([evaluate(step, {**start, **values})[scores] for values in fed])
+
+
+def _step_graph(out_dir: Path, training: Training, batch: int) -> Graph:
+    """The step of the ONNX model in OUT."""
+    choose = None if training.strategy == GIVEN else lambda _: training
+    return make_step(zoo.load(str(out_dir / MODEL_ONNX)), choose, batch, {}).graph
 
 
 def torch_steps(

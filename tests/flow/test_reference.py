@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from tdco import zoo
+from tdco.cli.run import run_steps, step_inputs, summary
 from tdco.data import load
+from tdco.pipeline import compile_model
 from tdco.reference import accuracy, compare_updates, graph_updates, torch_step, torch_steps
 from tdco.strategies import resolve
 from tdco.zoo.pretrain import TILT_DEGREES, adapt
+from tdco_spec import get_config
 
-from .models import cct2
+from .models import HERE, cct2, smooth_mlp
 
 
 def test_a_step_is_what_torchs_own_optimizer_does() -> None:
@@ -95,3 +102,15 @@ def test_updates_are_those_of_the_masters() -> None:
     old = {"w": np.zeros(2), "w.master": np.array([1.0, 2.0])}
     new = {"w": np.ones(2), "w.master": np.array([1.5, 2.0])}
     np.testing.assert_array_equal(graph_updates(old, new)["w"], [0.5, 0.0])
+
+
+def test_a_runs_outputs_are_compared_where_nothing_is_trained(tmp_path: Path) -> None:
+    document = compile_model(zoo.load(f"{HERE}:{smooth_mlp.__name__}"), "infer", get_config("rm_8x4"), tmp_path)
+    inputs = step_inputs(document, "random", 3, 0.0, 0)
+    result, seconds = run_steps(tmp_path, "golden", inputs)
+    said = summary(document, tmp_path, "golden", result, inputs, seconds)
+    assert said["max_rel_error"] is None and 0 < said["output_rel_error"] < 0.002
+    (name,) = result.outputs
+    lost = result.outputs[name] * np.float16([1, 1, 0])[:, None, None]  # a step of three
+    said = summary(document, tmp_path, "golden", replace(result, outputs={name: lost}), inputs, seconds)
+    assert 0.3 < said["output_rel_error"] < 0.9

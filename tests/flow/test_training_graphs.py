@@ -96,6 +96,7 @@ def test_a_training_graph_is_checked_compiled_and_run(tmp_path: Path, single_log
     assert compiled["trainable"] == 8 * 16 + 16 * 5 and compiled["strategy"] == "as given"
     ran = tdco("run", tmp_path / "out", "--steps", 3)
     assert ran["max_rel_error"] <= 0.02 and ran["cosine"] >= 0.999 and len(ran["loss"]) == 3
+    assert 0 < ran["output_rel_error"] < 0.003
 
 
 def test_wrong_updates_fail_the_check_although_the_weights_are_close(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from ..data.feeds import classes, feeds, load_for
 from ..errors import TdcoError
 from ..files import FORMAT
 from ..ir import DTYPES
-from ..reference import UpdateError, compare_updates, graph_updates, reference_steps
+from ..reference import UpdateError, compare_updates, graph_updates, reference_outputs, reference_steps
 from ..report.load import RUN_HOST, RUN_SOC
 from ._console import console, json_command, key_values, progress
 from ._engines import engine_library, engine_verilog, tcdm_verilog
@@ -148,6 +148,16 @@ def compare_with_reference(
     return compare_updates(updates, reference_steps(out, document["train"], ordered)[1])
 
 
+def output_error(document: Document, out: Path, result: RunResult, inputs: dict[str, np.ndarray]) -> float:
+    """Relative L2 of the scores against the reference's: of every step or, where weights change, of the first."""
+    name = next(o["name"] for o in document["outputs"] if o["name"] != "loss")
+    steps = 1 if document["train"]["trainable"] else len(result.outputs[name])
+    ordered = {i["name"]: inputs[i["name"]][:steps] for i in document["inputs"]}
+    want = reference_outputs(out, document["train"], ordered).ravel()
+    off = result.outputs[name][:steps].ravel().astype(np.float64) - want
+    return float(np.linalg.norm(off) / (np.linalg.norm(want) or 1))
+
+
 def _show(result: dict[str, Any]) -> None:
     losses = result["loss"]
     shown = {**result, "loss": f"{losses[0]:.4f} -> {losses[-1]:.4f}" if losses else "-"}
@@ -204,7 +214,7 @@ def run(
     max_cycles: int | None,
     waves: Path | None,
 ) -> dict[str, Any]:
-    """Runs the program in OUT and compares it: with golden bit for bit, its update with torch fp32 in value."""
+    """Runs the program in OUT and compares it: with golden bit for bit, its outputs and update with torch fp32."""
     installed = gvsoc.find() if platform == "gvsoc" else None
     document = load_program(out)
     for option, given in (("--trace", trace), ("--profile", profile), ("--max-cycles", max_cycles)):
@@ -278,6 +288,7 @@ def summary(
         "rtl_macs": stats["macs"] if engine == "rtl" else 0,
         "max_rel_error": error.max_rel_error if error else None,
         "cosine": error.cosine if error else None,
+        "output_rel_error": output_error(document, out, result, inputs),
         "unchanged": [name for name, update in updates.items() if not update.any()],
         "loss": [float(x) for x in result.outputs["loss"].reshape(-1)] if "loss" in result.outputs else [],
         "l1_peak_bytes": stats["l1_peak_bytes"],
