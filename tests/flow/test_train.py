@@ -70,6 +70,26 @@ def test_the_loop_takes_the_samples_in_order(tmp_path: Path) -> None:
     assert set(checked) <= {0, 4, 8, 12} and len(checked) >= 3
 
 
+def test_a_longer_run_forgets_where_a_shorter_one_ended(tmp_path: Path) -> None:
+    """An evaluation in the middle of an interval is the shorter run's alone, were it the best."""
+    accuracy = {0: 0.1, 4: 0.5, 6: 0.9, 8: 0.3, 12: 0.4}
+
+    def run(inputs: dict[str, np.ndarray], state: State) -> tuple[dict[str, np.ndarray], State]:
+        return {}, {"steps": state["steps"] + len(inputs["label"])}
+
+    device = Device(run, lambda _, labels: {"label": labels}, lambda s: accuracy[int(s["steps"][0])], lambda _, __: {})
+    samples, ends = Samples(np.zeros((7, 1)), np.arange(7)), []
+    for lengths in ((6, 20), (20,)):
+        journal = records.Journal({"batch": 1, "interval": 4, "patience": 2}, {"steps": np.zeros(1)})
+        for steps in lengths:
+            ended = train(device, samples, Schedule(steps, 1, 4, 9, patience=2), journal, tmp_path)
+            if steps == 6:
+                kept, state = journal.kept
+                assert kept == journal.evaluations[-1] and kept["accuracy"] == 0.9 and state["steps"] == 6
+        ends.append((ended, journal.step, journal.evaluations, journal.kept[0], journal.kept[1]["steps"].tolist()))
+    assert ends[0] == ends[1] and ends[0][:2] == ("no better", 12) and ends[0][4] == [4]
+
+
 def copy(program: Path, out: Path) -> Path:
     return Path(shutil.copytree(program, out, ignore=shutil.ignore_patterns("train.*", "trained.npz")))
 
@@ -124,7 +144,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(program: Path, tmp_path: Path) ->
         assert (killed / name).read_bytes() == (undisturbed / name).read_bytes(), name
     same = [json.loads((out / records.SUMMARY).read_text()) for out in (killed, undisturbed)]
     for summary in same:
-        assert summary.pop("seconds") and summary.pop("steps_per_second")
+        assert summary.pop("seconds") and summary.pop("steps_per_second") and summary.pop("cpu_ms_per_step")
     assert same[0] == same[1]
 
 

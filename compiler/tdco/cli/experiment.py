@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -182,6 +183,7 @@ def _begin_worker() -> None:
     import torch
 
     console.quiet = True
+    warnings.simplefilter("ignore", FutureWarning)  # torch's about itself
     torch.set_num_threads(1)
 
 

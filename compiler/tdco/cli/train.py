@@ -128,6 +128,7 @@ def _device(
     out: Path, document: Document, journal: Journal, steps: int, on_progress: Tick, evaluate: Evaluate | None
 ) -> Device:
     library = engine_library("golden", hw_of(document))
+    host.build(out, hw_of(document))  # so that building does not count as training
 
     def run(inputs: dict[str, np.ndarray], state: State) -> tuple[dict[str, np.ndarray], State]:
         first, count = journal.step, len(next(iter(inputs.values())))
@@ -175,9 +176,8 @@ def _say(journal: Journal) -> None:
 
 def _finish(folder: Path, document: Document, journal: Journal, ended: str) -> dict[str, Any]:
     """Writes the trained tensors and train.json."""
-    best, last = journal.best_evaluation, journal.evaluations[-1] if journal.evaluations else None
-    kept = journal.best or journal.state
-    records.write(folder / TRAINED, records.npz(trained(document, kept)))
+    kept, state = journal.kept
+    records.write(folder / TRAINED, records.npz(trained(document, state)))
     loss, skipped = journal.series["loss"], journal.series["skipped"]
     window = min(100, len(loss))
     result = {
@@ -192,11 +192,12 @@ def _finish(folder: Path, document: Document, journal: Journal, ended: str) -> d
         "loss_first": float(loss[:window].mean()),
         "loss_last": float(loss[-window:].mean()),
         "accuracy_before": next((e["accuracy"] for e in journal.evaluations if e["step"] == 0), None),
-        "accuracy": (best if journal.best else last)["accuracy"] if best and last else None,
-        "kept_step": (best if journal.best else last)["step"] if best and last else journal.step,
+        "accuracy": kept["accuracy"] if kept else None,
+        "kept_step": kept["step"] if kept else journal.step,
         "skipped": None if np.isnan(skipped).any() else int(skipped.sum()),
         "seconds": round(journal.seconds, 1),
-        "steps_per_second": round(journal.step / journal.seconds, 1) if journal.seconds else None,
+        "steps_per_second": round(journal.step / journal.step_seconds, 1) if journal.step_seconds else None,
+        "cpu_ms_per_step": round(1000 * journal.cpu_seconds / journal.step, 1) if journal.step else None,
         "evaluations": journal.evaluations,
         "checks": journal.checks,
     }

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import sqrt
 from zlib import crc32
 
 import numpy as np
@@ -90,15 +89,16 @@ def _shared_name(names: Sequence[str]) -> str:
 def initial(adapter: Adapter, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     """The adapter's tensors before the first step, by name; ``shapes`` are the targets'.
 
-    A is uniform in +-1/sqrt(inputs), as torch draws a linear layer, seeded by its name. B is zero, so the adapted model
-    is the base model at first.
+    A is Gaussian with the standard deviation 1/rank, seeded by its name. B is zero, so the adapted model is the base
+    model at first, and A's size decides how fast it moves: with +-1/sqrt(inputs), as torch draws a linear layer, the
+    adapters of CCT-2 learn several times more slowly than its head, whose learning rate cannot be higher.
     """
     sides = [
         shapes[t] if turned else shapes[t][::-1] for t, turned in zip(adapter.targets, adapter.transposed, strict=True)
     ]
     inputs = sides[0][1]
-    draw = np.random.default_rng(crc32(adapter.a.encode())).uniform(-1, 1, (len(sides) * adapter.rank, inputs))
-    tensors = {adapter.a: (draw / sqrt(inputs)).astype(np.float16)}
+    draw = np.random.default_rng(crc32(adapter.a.encode())).standard_normal((len(sides) * adapter.rank, inputs))
+    tensors = {adapter.a: (draw / adapter.rank).astype(np.float16)}
     return tensors | {
         name: np.zeros((side[0], adapter.rank), np.float16) for name, side in zip(adapter.b, sides, strict=True)
     }

@@ -28,8 +28,9 @@ gradient was not finite. NaN where the program does not count."""
 @dataclass
 class Journal:
     """``settings``: what another run must share to go on from here. ``state``: the program's after the last step;
-    ``best``: after the evaluation that was best so far, where the run stops early. ``evaluations``: {step, samples,
-    accuracy}. ``checks``: {step, words_compared, mismatches} of the steps that were run on the soc, too."""
+    ``best``: after the best evaluation at an interval's end so far, where the run stops early. ``evaluations``: {step, samples,
+    accuracy}. ``checks``: {step, words_compared, mismatches} of the steps that were run on the soc, too. ``seconds``:
+    of all, ``step_seconds`` of the steps alone, ``cpu_seconds`` what these took of the machine's cores."""
 
     settings: dict[str, Any]
     state: dict[str, np.ndarray]
@@ -38,6 +39,8 @@ class Journal:
     checks: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, np.ndarray] = field(default_factory=dict)
     seconds: float = 0.0
+    step_seconds: float = 0.0
+    cpu_seconds: float = 0.0
 
     @property
     def step(self) -> int:
@@ -51,6 +54,15 @@ class Journal:
     def best_evaluation(self) -> dict[str, Any] | None:
         """The first of the highest accuracy."""
         return max(self.evaluations, key=lambda e: float(e["accuracy"]), default=None)
+
+    @property
+    def kept(self) -> tuple[dict[str, Any] | None, dict[str, np.ndarray]]:
+        """An evaluation and its state: the best one's where the run stops early, else the last one's."""
+        if not self.settings["patience"] or not self.evaluations:
+            return self.evaluations[-1] if self.evaluations else None, self.state
+        best = self.best_evaluation
+        assert best
+        return best, self.state if best["step"] == self.step else self.best
 
 
 def load(folder: Path, settings: Mapping[str, Any]) -> Journal | None:
@@ -80,10 +92,11 @@ def load(folder: Path, settings: Mapping[str, Any]) -> Journal | None:
 
 def save(folder: Path, journal: Journal) -> None:
     """Writes the file and the logs, each whole or not at all."""
-    text = {"settings": journal.settings, "evaluations": journal.evaluations, "checks": journal.checks}
+    text: dict[str, Any] = {"settings": journal.settings, "evaluations": journal.evaluations, "checks": journal.checks}
     groups = {"state": journal.state, "best": journal.best, "series": journal.series}
+    text |= {name: getattr(journal, name) for name in ("seconds", "step_seconds", "cpu_seconds")}
     arrays: dict[str, Any] = {f"{g}/{name}": array for g, group in groups.items() for name, array in group.items()}
-    write(folder / FILE, npz({**arrays, "json": np.array(json.dumps({**text, "seconds": journal.seconds}))}))
+    write(folder / FILE, npz({**arrays, "json": np.array(json.dumps(text))}))
     write(folder / LOG, _log(journal).encode())
 
 

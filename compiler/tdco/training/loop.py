@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -67,6 +68,8 @@ def train(
     After every interval the journal is in ``folder``. The result depends on the settings alone, interrupted or not.
     """
     checked = _checked_intervals(schedule)
+    if journal.step < schedule.steps:  # a longer run does not evaluate where a shorter one ended
+        journal.evaluations = [e for e in journal.evaluations if e["step"] % schedule.interval == 0]
     if device.evaluate and schedule.before and journal.step == 0:
         _evaluate(device, schedule, journal)
     while journal.step < schedule.steps and not _stalled(journal, schedule.patience):
@@ -78,8 +81,10 @@ def train(
         if first // schedule.interval in checked and first % schedule.interval == 0:
             report = device.check({name: array[:1] for name, array in inputs.items()}, journal.state)
             journal.checks.append({"step": first + 1, **report})
-        before = journal.state
+        before, start, used = journal.state, time.perf_counter(), _children_seconds()
         outputs, journal.state = device.run(inputs, before)
+        journal.step_seconds += time.perf_counter() - start
+        journal.cpu_seconds += _children_seconds() - used
         journal.append(**series(before, outputs, count))
         if device.evaluate:
             _evaluate(device, schedule, journal)
@@ -87,6 +92,12 @@ def train(
         save(folder, journal)
         on_interval(journal)
     return "steps" if journal.step >= schedule.steps else "no better"
+
+
+def _children_seconds() -> float:
+    """CPU time of the programs that this process ran."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def series(before: State, outputs: Mapping[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
@@ -105,9 +116,9 @@ def _evaluate(device: Device, schedule: Schedule, journal: Journal) -> None:
     assert device.evaluate
     accuracy = device.evaluate(journal.state)
     before: Any = journal.best_evaluation
-    if schedule.patience and (before is None or accuracy > before["accuracy"]):
-        journal.best = journal.state
     step = journal.step
+    if schedule.patience and step % schedule.interval == 0 and (before is None or accuracy > before["accuracy"]):
+        journal.best = journal.state
     journal.evaluations.append({"step": step, "samples": step * schedule.batch, "accuracy": accuracy})
 
 
