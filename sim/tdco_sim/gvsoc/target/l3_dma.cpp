@@ -27,8 +27,13 @@ class L3Dma : public vp::Component {
     vp::WireMaster<bool> event;
     vp::ClockEvent end;
     vp::Trace trace;
-    uint32_t l2 = 0, l3 = 0, bytes = 0, finished = 0;
-    bool running = false, to_l2 = false;
+    struct Transfer {
+        uint32_t l2, l3, bytes;
+        bool to_l2;
+    };
+    Transfer next{}, current{}; // the registers, of which the next transfer is told while one runs; that one
+    uint32_t finished = 0;
+    bool running = false;
 
     static vp::IoReqStatus request(vp::Block *self, vp::IoReq *req)
     {
@@ -49,9 +54,9 @@ class L3Dma : public vp::Component {
     vp::IoReqStatus write(uint32_t offset, uint32_t value)
     {
         switch (offset) {
-        case TDCO_L3_DMA_L2_ADDR: l2 = value; return vp::IO_REQ_OK;
-        case TDCO_L3_DMA_L3_ADDR: l3 = value; return vp::IO_REQ_OK;
-        case TDCO_L3_DMA_LENGTH: bytes = value; return vp::IO_REQ_OK;
+        case TDCO_L3_DMA_L2_ADDR: next.l2 = value; return vp::IO_REQ_OK;
+        case TDCO_L3_DMA_L3_ADDR: next.l3 = value; return vp::IO_REQ_OK;
+        case TDCO_L3_DMA_LENGTH: next.bytes = value; return vp::IO_REQ_OK;
         case TDCO_L3_DMA_START: break;
         default: return vp::IO_REQ_INVALID;
         }
@@ -60,17 +65,19 @@ class L3Dma : public vp::Component {
             return vp::IO_REQ_INVALID;
         }
         running = true;
-        to_l2 = value & 1;
-        event_enqueue(&end, TDCO_L3_STARTUP_CYCLES + int64_t(bytes) * TDCO_L3_CYCLES_PER_BYTE);
+        next.to_l2 = value & 1;
+        current = next;
+        event_enqueue(&end, TDCO_L3_STARTUP_CYCLES + int64_t(current.bytes) * TDCO_L3_CYCLES_PER_BYTE);
         return vp::IO_REQ_OK;
     }
 
     static void ended(vp::Block *self, vp::ClockEvent *)
     {
         L3Dma *const dma = static_cast<L3Dma *>(self);
-        std::vector<uint8_t> data(dma->bytes);
-        dma->move(dma->to_l2 ? dma->l3 : dma->l2, data, false);
-        dma->move(dma->to_l2 ? dma->l2 : dma->l3, data, true);
+        const Transfer &t = dma->current;
+        std::vector<uint8_t> data(t.bytes);
+        dma->move(t.to_l2 ? t.l3 : t.l2, data, false);
+        dma->move(t.to_l2 ? t.l2 : t.l3, data, true);
         dma->running = false;
         dma->finished++;
         dma->event.sync(true);
