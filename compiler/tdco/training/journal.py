@@ -28,9 +28,9 @@ gradient was not finite. NaN where the program does not count."""
 @dataclass
 class Journal:
     """``settings``: what another run must share to go on from here. ``state``: the program's after the last step;
-    ``best``: after the best evaluation at an interval's end so far, where the run stops early. ``evaluations``: {step, samples,
-    accuracy}. ``checks``: {step, words_compared, mismatches} of the steps that were run on the soc, too. ``seconds``:
-    of all, ``step_seconds`` of the steps alone, ``cpu_seconds`` what these took of the machine's cores."""
+    ``best``: after the best evaluation at an interval's end so far, where the run stops early. ``evaluations``: {step,
+    samples, accuracy}. ``checks``: {step, words_compared, mismatches} of the steps that were run on the soc, too.
+    ``seconds``: of all, ``step_seconds`` of the steps alone, ``cpu_seconds`` what these took of the machine's cores."""
 
     settings: dict[str, Any]
     state: dict[str, np.ndarray]
