@@ -33,6 +33,8 @@ FULL_SHARE = 0.85
 """Of L1 that unfinished results and the operands of the oldest node may take: gaps between blocks need some too."""
 FAR_UNITS = 48
 """A block with no user among so many next units goes to L2 as soon as it is complete, so that it can be dropped."""
+FLAG_BYTES = 16
+"""A block of up to so many, as of a flag, stays: a copy of it takes as long as one of much more."""
 LARGE_SHARE = 1 / 8
 """Of L1: blocks from here on are put at its start, smaller ones at its end, and room for one is hard to find."""
 REFETCH_WEIGHT = 0.25
@@ -362,15 +364,15 @@ class _Scheduler:
             if self.goes_home.get(name) == "parts":
                 self._send(held, [(r.offset, r) for r in use.regions], node)
                 held.dirty = held.writing
-            elif not held.writing and held.block.storage and (self.goes_home.get(name) or self._far(left)):
+            elif not held.writing and held.block.storage and (self.goes_home.get(name) or self._far(held, left)):
                 self._send(held, held.block.parts, node)
                 held.dirty = False
         if not left:
             self._drop(held)
 
-    def _far(self, left: Sequence[int]) -> bool:
+    def _far(self, held: Held, left: Sequence[int]) -> bool:
         """Whether the next users come late enough for the block to leave L1 in between."""
-        if not left:
+        if not left or held.block.bytes <= FLAG_BYTES:
             return False
         return any(b - a > FAR_UNITS for a, b in pairwise([self.oldest, *left]))
 
