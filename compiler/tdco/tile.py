@@ -51,7 +51,7 @@ TILES_IN_L1 = 6
 FEW_TILES = 16
 """Rather than more tiles of a node, tiles of up to a quarter of L1: each has commands of its own."""
 
-UPDATES_IN_L1 = 5
+UPDATES_IN_L1 = 6
 """The same of an update that multiplies its gradient itself: large tiles, for its calls are what the step waits for."""
 
 BLOCKS_IN_L1 = 3

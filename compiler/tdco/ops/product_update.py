@@ -17,6 +17,9 @@ from . import OpDef, Sample, get_op, matmul, momentum, sgd
 from ._elementwise import Commands
 
 OWN = ("body", "at")
+"""Attributes that are not the body's."""
+UPDATES_AHEAD, LOOKS_AHEAD = 2, 3
+"""Tiles that the engine may have filled when the cores get to them; looks may have to wait for a longer call."""
 
 
 def with_product(others: Sequence[Any], product: Any, attrs: Attrs) -> list[Any]:
@@ -49,22 +52,22 @@ def domain(node: Node, inputs: Sequence[Any], outputs: Sequence[TensorType]) -> 
     body = get_op(node.attrs["body"])
     assert body.domain
     plain = body.domain(node, with_product(others, product, node.attrs), outputs)
-    operands = list(plain.operands)
-    rows, cols = operands.pop(node.attrs["at"]) or ()
+    beside = list(plain.operands)
+    rows, cols = beside.pop(node.attrs["at"]) or ()
+    outer, inner = plain.loops
+    looks = body.name == "Finite"
 
     def scratch(sizes: Mapping[str, int]) -> int:
         return matmul.ELEMENT_BYTES * sizes[str(rows.loop)] * sizes[str(cols.loop)]
 
-    factors = ((rows, Dim("k")), (Dim("k"), cols))
-    packed = tuple(range(len(factors), len(factors) + len(operands)))
-    outer, inner = plain.loops
-    loops = (
-        outer,
-        replace(inner, kind="whole" if inner.kind == "parallel" else inner.kind),
-        Loop("k", x.shape[1], "whole"),
-    )
     return Domain(
-        loops, (*factors, *operands), scratch, dense=False, packed=packed, scratch_tiles=2, early=body.name == "Finite"
+        (outer, inner if looks else replace(inner, kind="whole"), Loop("k", x.shape[1], "whole")),
+        ((rows, Dim("k")), (Dim("k"), cols), *beside),
+        scratch,
+        dense=False,
+        packed=tuple(range(2, 2 + len(beside))),
+        scratch_tiles=LOOKS_AHEAD if looks else UPDATES_AHEAD,
+        early=looks,
     )
 
 

@@ -101,6 +101,7 @@ SAMPLES = (
     Sample((TensorType((2, 3, 4, 5)),), {"axes": (0, 2), "keepdims": 0, "dtype": "f32"}),
     Sample((TensorType((2, 3, 4, 5)),), {"axes": (1, 3), "keepdims": 1}),
     Sample((TensorType((3, 1, 4), "f32"),), {"axes": (0, 1, 2), "keepdims": 0}),
+    Sample((TensorType((8, 12)),), {"axes": (0,), "keepdims": 0, "dtype": "f32"}),
     Sample((TensorType((7, 3), "f32"),), {"axes": (0,), "keepdims": 0, "dtype": "f16"}),
 )
 
