@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tdco import zoo
+from tdco.passes import multiply_twice
 from tdco.pipeline import compile_model
 from tdco_sim import golden, host, tensors
 from tdco_sim.soc.run import run
@@ -16,9 +18,14 @@ CFG = get_config("rm_12x4")
 MODELS = Path(__file__).parents[1] / "flow" / "models.py"
 
 
-@pytest.mark.parametrize("engine", ["golden", "model"])
-def test_an_overflow_skips_its_step_alone(tmp_path: Path, engine: str) -> None:
+@pytest.mark.parametrize(("engine", "least_share"), [("golden", 1), ("model", 1), ("model", 0)])
+def test_an_overflow_skips_its_step_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str, least_share: float
+) -> None:
+    """Also where every gradient is multiplied twice, to be looked at and for the update, and never stored."""
+    monkeypatch.setattr(sys.modules[multiply_twice.__module__], "LEAST_SHARE", least_share)
     compile_model(zoo.load(f"{MODELS}:mlp"), "train:*weight", CFG, tmp_path)
+    assert ("ProductUpdate" in (tmp_path / "program.json").read_text()) == (least_share == 0)
     image, label = (spec["name"] for spec in tensors.description(tmp_path)["inputs"])
     images = np.random.default_rng(0).standard_normal((2, 4, 64)).astype(np.float16)
     images[0, 0, 0] = np.inf

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 from tdco.autodiff import training_graph
+from tdco.cost import default_costs
 from tdco.ir import Builder, Graph, TensorType, evaluate, verify
 from tdco.passes import (
     eliminate_common,
@@ -16,10 +17,12 @@ from tdco.passes import (
     fuse_scale,
     fuse_sum,
     merge_slices,
+    multiply_twice,
     sink_transposes,
     store_as_read,
     watch_flags,
 )
+from tdco_spec import get_config
 
 from ..flow.models import cct2, own
 
@@ -292,3 +295,29 @@ def test_matrices_and_weights_with_other_readers_stay() -> None:
     product = b.add1("MatMul", [transposed(b, v, 0, 2, 1), v])
     b.outputs = [b.add1("MatMul", [b.input("x", TensorType((2, 3))), transposed(b, w, 1, 0)], name="y"), product]
     assert count(same(b.graph(), store_as_read))["Transpose"] == 2
+
+
+def test_large_gradients_of_few_samples_are_multiplied_twice() -> None:
+    """A look and an update read each; where somebody else reads the gradient, where it is small or where a second
+    product takes longer than moving it, it is made once."""
+    costs = default_costs(get_config("rm_12x4"))
+
+    def ops(m: int, k: int, read: bool = False) -> Counter[str]:
+        b = Builder()
+        x, dy = b.input("x", TensorType((m, k))), b.input("dy", TensorType((k, 128)))
+        w, master = (b.add_state(n, np.zeros((m, 128), np.float32), d) for n, d in (("w", "f16"), ("w.master", "f32")))
+        grad = b.add1("MatMul", [x, dy])
+        ok = b.add1("Finite", [grad])
+        outs = b.add("SGD", [master, grad, ok], {"lr": 0.5})
+        b.updates[master], b.updates[w] = outs
+        b.outputs = [b.add1("Relu", [grad])] if read else []
+        before = verify(b.graph())
+        after = verify(multiply_twice(before, costs))
+        feeds = {n: np.random.default_rng(0).standard_normal(b.type(n).shape) for n in (x, dy)}
+        for name, value in evaluate(after, feeds).items():
+            np.testing.assert_array_equal(value, evaluate(before, feeds)[name])
+        return Counter(node.op for node in after.nodes)
+
+    assert ops(640, 8) == Counter({"ProductFinite": 1, "ProductUpdate": 1})
+    for once in (ops(640, 8, read=True), ops(32, 8), ops(640, 128)):
+        assert once["MatMul"] == once["SGD"] == 1
