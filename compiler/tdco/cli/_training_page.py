@@ -150,6 +150,10 @@ firmware has the end of that L2 and tensors the rest; computed again: bytes not 
 cycles that this costs. Deep-AE at batch 1 is bound by the DMA: a step reads 8 bytes a weight over 8 bytes a cycle (fp16
 forward and backward, and the fp32 master), which takes 264 kcycle, 132 kcycle without masters.
 
+Update error is as above, but weights are fresh here except CCT-2's, and inputs noise: rounding decides for some ReLUs,
+of which MobileNet has 27 in a row, and a first step of AdamW moves a weight by its gradient's sign. In exact arithmetic
+the same steps are torch's (`pytest tests/unit/test_zoo_models.py tests/unit/test_optimizer.py`).
+
 {_markdown(done, OTHERS)}
 {failed}"""
     (docs / PAGE).write_text(_written(docs).partition(SECOND)[0].rstrip() + "\n\n" + section)
