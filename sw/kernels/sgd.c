@@ -67,8 +67,8 @@ SGD(f32, float)
 /* Columns of a strip: their factors stay in registers while it goes down the rows. */
 enum { STRIP = 16, GROUP = 4 };
 
-TDCO_APART void strip(const float *master, const uint16_t *a, const uint16_t *b, float rate, float *new_master,
-                      uint16_t *shadow, uint32_t rows, uint32_t n)
+TDCO_INLINE void strip(const float *master, const uint16_t *a, const uint16_t *b, float rate, float *new_master,
+                       uint16_t *shadow, uint32_t rows, uint32_t n)
 {
     float right[STRIP];
     for (int j = 0; j < STRIP; j++)
@@ -92,6 +92,19 @@ TDCO_APART void strip(const float *master, const uint16_t *a, const uint16_t *b,
         new_master += n;
         shadow += n;
     }
+}
+
+/* With one pointer to the master all factors fit the registers. */
+TDCO_APART void strip_in_place(float *master, const uint16_t *a, const uint16_t *b, float rate, uint16_t *shadow,
+                               uint32_t rows, uint32_t n)
+{
+    strip(master, a, b, rate, master, shadow, rows, n);
+}
+
+TDCO_APART void strip_elsewhere(const float *master, const uint16_t *a, const uint16_t *b, float rate,
+                                float *new_master, uint16_t *shadow, uint32_t rows, uint32_t n)
+{
+    strip(master, a, b, rate, new_master, shadow, rows, n);
 }
 
 /* A column of its own. */
@@ -127,7 +140,10 @@ void tdco_outer_sgd_f16(const tdco_args *args, uint32_t core, uint32_t cores)
     for (uint32_t rows, left = share.end - share.begin; left; left -= rows, row = 0, j++) {
         const uint32_t at = row * n + j * STRIP;
         rows = left < m - row ? left : m - row;
-        strip(master + at, a + row, b + j * STRIP, rate, new_master + at, shadow + at, rows, n);
+        if (new_master == master)
+            strip_in_place(new_master + at, a + row, b + j * STRIP, rate, shadow + at, rows, n);
+        else
+            strip_elsewhere(master + at, a + row, b + j * STRIP, rate, new_master + at, shadow + at, rows, n);
     }
     if (n == strips * STRIP)
         return;
