@@ -66,7 +66,8 @@ def write_training(out: Path) -> None:
     rows = [f"{step},{step},{'' if step == 3 else 3 / step:.9},512,{int(step == 3)}" for step in range(1, 41)]
     (out / "train.csv").write_text("step,samples,loss,loss_scale,skipped\n" + "\n".join(rows) + "\n")
     evaluations = [{"step": step, "samples": 100, "accuracy": step / 50} for step in (0, 20, 40)]
-    (out / "train.json").write_text(json.dumps({"evaluations": evaluations}))
+    said = {"evaluations": evaluations, "command": f"tdco train {out} --steps 40", "when": "2026-01-02 03:04+00:00"}
+    (out / "train.json").write_text(json.dumps(said))
 
 
 def unpacked(page: str, name: str) -> str:
@@ -126,6 +127,7 @@ def test_the_page_fetches_nothing_and_has_every_section(measured: tuple[Path, Js
     assert said["firmware_sha256"] in page
     assert f"tdco compile {MODEL} --strategy &#x27;train:*&#x27; --hw-config rm_12x4 --out {out}" in page
     assert f"tdco run {out} --platform soc --engine model --profile" in page
+    assert f"tdco train {out} --steps 40" in page and "2026-01-02 03:04+00:00" in page
 
 
 def test_the_figures_are_the_runs(measured: tuple[Path, Json]) -> None:

@@ -143,7 +143,10 @@ def test_a_killed_run_goes_on_to_the_same_bits(program: Path, tmp_path: Path) ->
     for name in (records.TRAINED, records.LOG):
         assert (killed / name).read_bytes() == (undisturbed / name).read_bytes(), name
     same = [json.loads((out / records.SUMMARY).read_text()) for out in (killed, undisturbed)]
+    commands = [summary.pop("command") for summary in same]
+    assert commands == [f"tdco train {killed} --data digits --steps 60 --test 100 --interval 20 --seed 3", ""]
     for summary in same:
+        assert summary.pop("when") and summary["versions"]["torch"]
         assert summary.pop("seconds") and summary.pop("steps_per_second") and summary.pop("cpu_ms_per_step")
     assert same[0] == same[1]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +25,7 @@ from ..training.loop import train as train_steps
 from ..training.order import held_out, subset
 from ._console import console, json_command, key_values, progress
 from ._engines import engine_library
+from ._record import command_line, leave
 from .run import Document, hw_of, load_program, run_soc_steps
 
 EVALUATION = "evaluate"
@@ -60,11 +60,12 @@ def train_program(
     folder: Path | None = None,
     samples: Dataset | None = None,
     evaluation: Path | None = None,
+    command: str = "",
 ) -> dict[str, Any]:
     """Trains the program in OUT, or goes on where an earlier run of the same settings was; what train.json says.
 
     The records are in ``folder``, by default OUT itself. ``samples``: the data of ``options``, already loaded;
-    ``evaluation``: the folder of the program's forward pass, by default in OUT.
+    ``evaluation``: the folder of the program's forward pass, by default in OUT. ``command``: as it was given.
 
     Raises:
         TdcoError: OUT does not train, its data do not fit, or it holds a run with other settings.
@@ -92,7 +93,9 @@ def train_program(
         device = _device(out, document, journal, schedule.steps, on_progress, evaluate)
         train_set = Samples(samples.train_images[chosen], samples.train_labels[chosen])
         ended = train_steps(device, train_set, schedule, journal, folder, _say)
-    return _finish(folder, document, journal, ended)
+    result = _finish(folder, document, journal, ended)
+    leave(folder / SUMMARY, result, command)
+    return result
 
 
 def _start(out: Path, options: Options) -> State:
@@ -175,12 +178,12 @@ def _say(journal: Journal) -> None:
 
 
 def _finish(folder: Path, document: Document, journal: Journal, ended: str) -> dict[str, Any]:
-    """Writes the trained tensors and train.json."""
+    """Writes the trained tensors; what train.json says."""
     kept, state = journal.kept
     records.write(folder / TRAINED, records.npz(trained(document, state)))
     loss, skipped = journal.series["loss"], journal.series["skipped"]
     window = min(100, len(loss))
-    result = {
+    return {
         "ok": all(c["mismatches"] == 0 for c in journal.checks),
         "strategy": document["strategy"],
         "model": document["train"]["model"],
@@ -201,8 +204,6 @@ def _finish(folder: Path, document: Document, journal: Journal, ended: str) -> d
         "evaluations": journal.evaluations,
         "checks": journal.checks,
     }
-    records.write(folder / SUMMARY, (json.dumps(result, indent=1) + "\n").encode())
-    return result
 
 
 def _show(result: dict[str, Any]) -> None:
@@ -246,4 +247,4 @@ def train(out: Path, restart: bool, **options: Any) -> dict[str, Any]:
 
     OUT/train.csv has every step, OUT/train.json what came out of it, OUT/trained.npz the trained tensors.
     """
-    return train_program(out, Options(**options), restart)
+    return train_program(out, Options(**options), restart, command=command_line())

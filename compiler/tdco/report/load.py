@@ -56,8 +56,8 @@ class Node:
 class Step:
     """A step: ``document`` is program.json, ``run`` the measured step, ``lives`` every buffer's place and time.
 
-    ``curve``: rows of the training log, numbers by column; ``evaluations``: what was evaluated on the way. Both are
-    empty where nothing was trained.
+    ``curve``: rows of the training log, numbers by column; ``trained``: what `tdco train` said. Both are empty where
+    nothing was trained.
     """
 
     out: Path
@@ -67,11 +67,16 @@ class Step:
     slices: tuple[Slice, ...]
     compiled: Record
     curve: tuple[dict[str, float], ...]
-    evaluations: tuple[Record, ...]
+    trained: Record
 
     @cached_property
     def hw(self) -> HwConfig:
         return HwConfig(**self.document["hw"])
+
+    @property
+    def evaluations(self) -> tuple[Record, ...]:
+        """What was evaluated while training."""
+        return tuple(self.trained.get("evaluations", ()))
 
     @property
     def title(self) -> str:
@@ -106,7 +111,7 @@ def load_step(out: Path) -> Step:
     document = _read(out / "program.json", f"tdco compile MODEL ... -o {out}")
     run = _read(out / RUN_SOC, f"tdco run {out} --platform soc --engine model")
     trace = _read(out / TRACE, f"tdco run {out} --platform soc --engine model")
-    curve, evaluations = _training(out)
+    curve, record = _training(out)
     return Step(
         out=out,
         document=document,
@@ -115,7 +120,7 @@ def load_step(out: Path) -> Step:
         slices=_slices(trace["traceEvents"], document["hw"]["clock_hz"] / MICROSECOND),
         compiled=_read(out / COMPILED, "") if (out / COMPILED).exists() else {},
         curve=curve,
-        evaluations=evaluations,
+        trained=record,
     )
 
 
@@ -150,15 +155,14 @@ def _phase(node: Record) -> str:
     return "backward" if node["op"].endswith("Grad") or ".grad" in node["name"] else "forward"
 
 
-def _training(out: Path) -> tuple[tuple[dict[str, float], ...], tuple[Record, ...]]:
+def _training(out: Path) -> tuple[tuple[dict[str, float], ...], Record]:
     """The log of `tdco train`, else the losses of the longest `tdco run`."""
     if (out / TRAIN_CURVE).exists():
         with (out / TRAIN_CURVE).open(newline="") as file:
             curve = tuple({k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file))
-        record = _read(out / TRAIN_RECORD, "") if (out / TRAIN_RECORD).exists() else {}
-        return curve, tuple(record.get("evaluations", ()))
+        return curve, _read(out / TRAIN_RECORD, "") if (out / TRAIN_RECORD).exists() else {}
     runs = [_read(out / name, "") for name in (RUN_SOC, RUN_HOST) if (out / name).exists()]
     losses: list[float] = max((run["loss"] for run in runs), key=len, default=[])
     if len(losses) < 2:
-        return (), ()
-    return tuple({"step": float(i + 1), "loss": loss} for i, loss in enumerate(losses)), ()
+        return (), {}
+    return tuple({"step": float(i + 1), "loss": loss} for i, loss in enumerate(losses)), {}
