@@ -15,7 +15,7 @@ from tdco.ir import Builder, Graph, TensorType, verify
 from tdco.layout import assign_layout
 from tdco.program import Copy, GemmJob
 from tdco.tile import choose_tiling
-from tdco.work import Tiling, describe, ranges, tile_bytes
+from tdco.work import Tiling, describe, ranges, read_storages, tile_bytes
 from tdco_spec import get_config
 
 from .device import compile_graph, small, toy_ops
@@ -99,3 +99,16 @@ def test_more_rows_in_the_engine_take_fewer_cycles() -> None:
     graph = product(200, 64, 64)
     cycles = [compile_graph(graph, replace(small(CFG, 24_000), rows=rows)).schedule.cycles for rows in (12, 16)]
     assert cycles[1] < 0.9 * cycles[0]
+
+
+def test_what_is_updated_tile_by_tile_is_fetched_by_tiles() -> None:
+    """A weight fetched whole would be fetched again after each tile of the update: its old content is worth nothing."""
+    b = Builder(name="update")
+    w = b.add_state("w", np.zeros(640), "f16")
+    grad, ok = b.input("grad", TensorType((640,))), b.input("ok", TensorType((1,), "i32"))
+    b.outputs.append(b.add1("Relu", [w]))
+    b.updates[w] = b.add1("HalfSGD", [w, grad, ok], {"lr": 0.5})
+    graph, layout = assign_layout(verify(b.graph()))
+    relu, update = (describe(graph, layout, node, 40_000, read_storages(graph, layout)) for node in graph.nodes)
+    assert relu.inputs[0] and relu.inputs[0].whole
+    assert [a and a.whole for a in update.accesses] == [False, True, True, False]
