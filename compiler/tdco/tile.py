@@ -7,7 +7,7 @@ it can start.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import product
@@ -54,11 +54,17 @@ FEW_TILES = 16
 UPDATES_IN_L1 = 6
 """The same of an update that multiplies its gradient itself: large tiles, for its calls are what the step waits for."""
 
+SMALL_BYTES = 16 << 10
+"""Of all operands of an update beside such ones that is not cut: its commands would take longer than its work."""
+
 BLOCKS_IN_L1 = 3
 """The same where rows, columns and sums are cut: one block at work, one on its way, results that wait."""
 
 NEAR_NODES = 12
 """Nodes between two uses of a storage up to which it may stay in L1."""
+
+SUMS, STREAM = "sums", "stream"
+"""Ways to cut a node other than by its rows alone, see ``_way``."""
 
 Kind = tuple[tuple[str, int], ...]
 """A tile shape: every loop with its size."""
@@ -82,15 +88,15 @@ def choose_tiling(graph: Graph, layout: Layout, costs: Costs, parts: int = 4) ->
         if is_view(node):
             continue
         work = works[index] = describe(graph, layout, node, costs.whole_bytes, read)
-        by_sums = node.op == "MatMul" and layout.views[node.inputs[1]].storage in followed
+        way = _way(work, followed)
         key = (
             node.op,
-            by_sums,
+            way,
             tuple(sorted((k, repr(v)) for k, v in node.attrs.items())),
             tuple(a and (a.type, a.view.strides, a.view.offset, a.whole) for a in work.accesses),
         )
         if key not in known:
-            known[key] = _best(graph, work, costs, parts, by_sums)
+            known[key] = _best(graph, work, costs, parts, way)
         chosen[index] = known[key]
     return _in_panels(works, chosen)
 
@@ -101,29 +107,39 @@ def _followed(graph: Graph, layout: Layout, costs: Costs) -> frozenset[str]:
     return frozenset(new[n] for node in graph.nodes if node.op == "ProductUpdate" for n in node.outputs)
 
 
-def _best(graph: Graph, work: Work, costs: Costs, parts: int, by_sums: bool = False) -> Tiling:
+def _way(work: Work, followed: Collection[str]) -> str:
+    """How a node is cut in a step with weights ``followed``: updates that stream in large tiles, or whole if small, and
+    the last products with these weights by the same rows."""
+    if work.node.op == "MatMul" and work.inputs[1] and work.inputs[1].view.storage in followed:
+        return SUMS
+    small = sum(prod(a.type.shape) * a.item_bytes for a in work.accesses if a) <= SMALL_BYTES
+    streams = work.node.op == "ProductUpdate" or (followed and small and get_op(work.node.op).update)
+    return STREAM if streams else ""
+
+
+def _best(graph: Graph, work: Work, costs: Costs, parts: int, way: str) -> Tiling:
     limit = costs.cfg.l1_bytes - costs.cfg.l1_reserved_bytes
     fits: list[dict[str, int]] = []
-    if by_sums:
+    if way == SUMS:
         cuts = (_by_sums(work.domain, count) for count in _doubling(parts))
         fits = [sizes for sizes in cuts if _moved_bytes(work, sizes) <= limit // TILES_IN_L1][:1]
     elif not work.domain.early:
-        fits = _run_fits(graph, work, costs, parts, limit)
+        fits = _run_fits(graph, work, costs, parts, limit, way)
     if not fits and not work.domain.dense:
         fits = [s for s in _in_blocks(work.domain, costs.cfg) if _working_bytes(work, s) <= limit // BLOCKS_IN_L1]
     if not fits:
         fits = [sizes for _, sizes in _smaller(graph, work, costs.cfg, limit)]
     compute = cache(lambda kind: compute_cycles(work, dict(kind), costs))
-    found = (best for sizes in fits if (best := _cheapest(graph, work, sizes, costs, compute)))
+    found = (best for sizes in fits if (best := _cheapest(graph, work, sizes, costs, compute, way)))
     return min(found, key=lambda pair: pair[0])[1]
 
 
-def _run_fits(graph: Graph, work: Work, costs: Costs, parts: int, limit: int) -> list[dict[str, int]]:
+def _run_fits(graph: Graph, work: Work, costs: Costs, parts: int, limit: int, way: str) -> list[dict[str, int]]:
     """Sizes of tiles that are runs of rows, as many as L1 asks for."""
     tiles = _doubling(parts)
     few = [count for count in tiles if count <= FEW_TILES]
     shares = [*product((TILES_IN_L1, 4), few), *product((TILES_IN_L1, 2), tiles)]
-    if _streams(work):
+    if way == STREAM:
         shares = [(UPDATES_IN_L1, count) for count in range(parts, MOST_TILES + 1, parts)]
     fits: list[dict[str, int]] = []
     for sums in (False, True):
@@ -142,11 +158,6 @@ def _run_fits(graph: Graph, work: Work, costs: Costs, parts: int, limit: int) ->
 def _doubling(parts: int) -> list[int]:
     """Numbers of tiles from ``parts`` on."""
     return [parts << n for n in range((MOST_TILES // parts).bit_length())]
-
-
-def _streams(work: Work) -> bool:
-    """Whether a node's tiles follow each other through L1, and nobody waits for one of them."""
-    return work.node.op == "ProductUpdate"
 
 
 def _in_panels(works: Mapping[int, Work], tilings: Mapping[int, Tiling]) -> dict[int, Tiling]:
@@ -313,7 +324,7 @@ def _least_bytes(graph: Graph, work: Work, sizes: Mapping[str, int]) -> int:
 
 
 def _cheapest(
-    graph: Graph, work: Work, sizes: Mapping[str, int], costs: Costs, compute_of: Callable[[Kind], float]
+    graph: Graph, work: Work, sizes: Mapping[str, int], costs: Costs, compute_of: Callable[[Kind], float], way: str
 ) -> tuple[tuple, Tiling] | None:
     """(modelled cycles and tie-breakers, tiling) with the best order of the loops; None if none fits L1."""
     loops = work.domain.loops
@@ -331,7 +342,7 @@ def _cheapest(
     ]
     order = tuple(loop.name for kinds in ({"parallel", "whole"}, {"reduce"}) for loop in loops if loop.kind in kinds)
     dma = sum(n * _loads(a, order, counts) for n, a in zip(moves, work.accesses, strict=True) if a)
-    until_next = 0 if _streams(work) else (compute + dma) / tiles
+    until_next = 0 if way == STREAM else (compute + dma) / tiles
     cycles = max(compute, dma) + until_next + TILE_CYCLES * prod(counts.values())
     return (cycles, compute + dma, tuple(sizes.values()), order), Tiling(sizes, order, split)
 
