@@ -112,7 +112,7 @@ def test_binary_batches_of_cifar10(tmp_path: Path) -> None:
     assert np.allclose(images[7], samples[7, 1:].reshape(3, 32, 32) / 127.5 - 1, atol=2**-11)
     samples[3, 0] = 10
     file.write_bytes(samples.tobytes())
-    with pytest.raises(TdcoError, match="data_batch_1.bin: has a label 10"):
+    with pytest.raises(TdcoError, match=r"data_batch_1\.bin: has a label 10"):
         _binary_batch(file)
     file.write_bytes(samples.tobytes()[:-1])
     with pytest.raises(TdcoError, match="30729999 bytes, a batch has 30730000"):
