@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from tdco_spec import HwConfig
 
+from .controller import step_cycles
 from .cost import Costs
 from .errors import TdcoError
 from .ir import Graph
@@ -82,7 +83,7 @@ def place(graph: Graph, layout: Layout, planned: Planned, costs: Costs) -> tuple
         {placed.level.name: placed.bound_bytes for placed in found},
     )
     schedule = order(schedule, {name: (p.buffer.level, p.offset) for name, p in placements.items()})
-    return schedule, memory
+    return replace(schedule, cycles=step_cycles(schedule, costs)), memory
 
 
 def _with_l3(

@@ -86,6 +86,25 @@ def deep_gelu() -> tuple[nn.Module, Tensor]:
     return nn.Sequential(*layers, nn.Linear(64, 10)), torch.randn(128, 64)
 
 
+class PoolingCnn(nn.Module):
+    """What reads small colour pictures: two convolutions with pooling, two layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 16, 3, padding=1)
+        self.fc1, self.fc2 = nn.Linear(256, 32), nn.Linear(32, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = nn.functional.max_pool2d(torch.relu(self.conv1(x)), 2)
+        x = nn.functional.max_pool2d(torch.relu(self.conv2(x)), 2)
+        return self.fc2(torch.relu(self.fc1(x.flatten(1))))
+
+
+def pooling_cnn() -> tuple[nn.Module, Tensor]:
+    torch.manual_seed(8)
+    return PoolingCnn(), torch.randn(1, 3, 16, 16)
+
+
 def autoencoder() -> tuple[nn.Module, Tensor]:
     torch.manual_seed(5)
     return nn.Sequential(nn.Linear(16, 6), nn.ReLU(), nn.Linear(6, 16)), torch.randn(3, 16)

@@ -90,8 +90,8 @@ def test_optimizers_have_the_hosts_bits(options: dict[str, Any], tmp_path: Path)
     ],
 )
 def test_step_of_a_convolutional_model(model: str, strategy: str, tmp_path: Path) -> None:
-    """The host's bits, with what does not fit L2 in L3."""
-    compile_model(zoo.load(f"zoo:{model}"), strategy, CFG, tmp_path, predict=job_predictor(CFG))
+    """The host's bits, with what does not fit L2 in L3, in 5 % of the modelled cycles."""
+    document = compile_model(zoo.load(f"zoo:{model}"), strategy, CFG, tmp_path, predict=job_predictor(CFG))
     rng = np.random.default_rng(0)
     image, label = tensors.description(tmp_path)["inputs"]
     drawn = rng.standard_normal((1, *image["shape"])).astype(tensors.DTYPES[image["dtype"]])
@@ -101,3 +101,22 @@ def test_step_of_a_convolutional_model(model: str, strategy: str, tmp_path: Path
     for name, array in {**want.outputs, **want.state}.items():
         result = got.outputs.get(name, got.state.get(name))
         assert result is not None and array.tobytes() == result.tobytes(), name
+    assert document["stats"]["modelled_cycles"] == pytest.approx(got.stats["cycles"], rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("model", "strategy", "off"),
+    [
+        (f"{MODELS}:pooling_cnn", "train:fc*", 0.1),
+        pytest.param(f"{MODELS}:smooth_mlp", "full", 0.1, marks=pytest.mark.slow),
+        pytest.param("zoo:deep_ae", "full", 0.05, marks=pytest.mark.slow),
+    ],
+)
+def test_modelled_cycles(model: str, strategy: str, off: float, tmp_path: Path) -> None:
+    """Of a step that waits for the controller and for kernels more than for the engine."""
+    document = compile_model(zoo.load(model), strategy, CFG, tmp_path, predict=job_predictor(CFG))
+    inputs = {}
+    for spec in document["inputs"]:
+        inputs[spec["name"]] = np.ones((1, *spec["shape"]), tensors.DTYPES[spec["dtype"]])
+    cycles = run(tmp_path, None, None, "model", inputs=inputs).stats["cycles"]
+    assert document["stats"]["modelled_cycles"] == pytest.approx(cycles, rel=off)

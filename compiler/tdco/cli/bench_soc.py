@@ -5,20 +5,26 @@ from __future__ import annotations
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
+from scipy.optimize import nnls
 from tdco_sim.bench import bench_speed
 from tdco_sim.soc import run as soc
+from tdco_sim.soc.elf import read_elf
+from tdco_sim.soc.firmware import program_elf
 from tdco_sim.soc.kernels import KernelRunner
+from tdco_sim.soc.program import read_tables
 from tdco_spec import HwConfig, get_config
 
 from .. import zoo
 from ..cost import elements
 from ..domain import Operand, Tile, touched
 from ..ir import DTYPES, Node, TensorType
+from ..kernel_cycles import work
 from ..ops import OpDef, Sample, all_ops
 from ..pipeline import compile_model
 from ..program import KernelCall, Ref
@@ -29,6 +35,9 @@ from .run import hw_of, load_program, step_inputs
 _ALIGN_BYTES = 4
 LARGE_ELEMENTS = 1024
 """Of a sample whose kernel's cycles grow with its elements, not with what a call costs."""
+
+CALLS_PER_KERNEL, MOST_HALVINGS = 8, 3
+"""Calls that a kernel's cycles by sizes are fitted to, and how often samples are halved for them, at most."""
 
 
 class _L1:
@@ -93,10 +102,11 @@ def sample_calls(op: OpDef, sample: Sample, halvings: int = 0) -> tuple[_L1, lis
 
 
 class _Calls:
-    """Runs kernel calls of samples, one at a time on a cluster whose instruction caches are cold."""
+    """Runs kernel calls of samples, each ``times`` in a row, of which the last one counts: the first one finds the
+    instruction caches cold."""
 
-    def __init__(self, cfg: HwConfig) -> None:
-        self._runner = KernelRunner(cfg)
+    def __init__(self, cfg: HwConfig, times: int = 1) -> None:
+        self._runner = KernelRunner(cfg, times)
         self.room_bytes = self._runner.room_bytes
 
     def close(self) -> None:
@@ -104,7 +114,7 @@ class _Calls:
 
     def run(self, l1: _L1, calls: Sequence[KernelCall]) -> Iterator[tuple[str, int, int]]:
         """Symbol, elements of its largest operand as the cost model counts them, and cycles of each call."""
-        memory = np.frombuffer(l1.memory, np.uint8)
+        memory = np.frombuffer(bytearray(l1.memory), np.uint8)
         for call in calls:
             offsets = [l1.buffers[r.buffer][0] + r.offset if r else None for r in call.refs]
             buffers = [l1.buffers[r.buffer] for r in call.refs if r]
@@ -157,6 +167,74 @@ def bench_costs(cfg: HwConfig) -> dict[str, float]:
     return {kernel: cost for kernel, (_, cost) in sorted(largest.items())}
 
 
+def _calls_of_sizes(room_bytes: int) -> dict[str, list[tuple[_L1, KernelCall]]]:
+    """By kernel, calls of different sizes from the operators' samples and parts of them, small to large."""
+    found: dict[str, dict[tuple[int, ...], tuple[_L1, KernelCall]]] = defaultdict(dict)
+    for op in all_ops().values():
+        for sample, halvings in product(op.samples if op.domain else (), range(MOST_HALVINGS + 1)):
+            l1, calls = sample_calls(op, sample, halvings)
+            for call in calls if len(l1.memory) <= room_bytes else ():
+                found[call.symbol].setdefault(call.ints, (l1, call))
+    spread = {}
+    for kernel, calls_of in found.items():
+        ordered = sorted(calls_of.values(), key=lambda pair: len(pair[0].memory))
+        count = min(CALLS_PER_KERNEL, len(ordered))
+        spread[kernel] = [ordered[(n + 1) * len(ordered) // count - 1] for n in range(count)]
+    return spread
+
+
+Measured = dict[str, list[tuple[Sequence[int], bool, int]]]
+"""By kernel: a call's integers, whether the instruction caches were cold, and its cycles."""
+
+
+def _sample_calls(cfg: HwConfig) -> Measured:
+    found: Measured = defaultdict(list)
+    for times in (1, 2):
+        runner = _Calls(cfg, times)
+        for kernel, calls in _calls_of_sizes(runner.room_bytes).items():
+            for l1, call in calls:
+                found[kernel] += [(call.ints, times == 1, cycles) for _, _, cycles in runner.run(l1, [call])]
+        runner.close()
+    return found
+
+
+def _step_calls(out: Path) -> Measured:
+    """Of a step of the program in ``out``."""
+    document = load_program(out)
+    tables = read_tables(read_elf(program_elf(out, hw_of(document))), out / "program.c")
+    inputs = step_inputs(document, "random", 1, 0.0, 0)
+    events = soc.run(out, None, engine="model", inputs=inputs, with_profile=True).stats["events"]
+    spans: dict[int, tuple[int, int]] = {}
+    for event in events:
+        if event.track < hw_of(document).cores:
+            start, end = spans.get(event.index, (event.start, event.end))
+            spans[event.index] = min(start, event.start), max(end, event.end)
+    found: Measured = defaultdict(list)
+    for index, (start, end) in sorted(spans.items()):
+        call = tables.calls[index]
+        found[call.symbol].append((call.ints, call.symbol not in found, end - start))
+    return found
+
+
+def bench_call_cycles(cfg: HwConfig, outs: Sequence[Path]) -> dict[str, tuple[float, ...]]:
+    """``tdco.kernel_cycles.CALL_CYCLES``: what fits calls of different sizes best, without a negative number: those of
+    the programs in ``outs``, and of kernels that none of them calls those of the operators' samples."""
+    in_steps: Measured = defaultdict(list)
+    for out in outs:
+        for kernel, calls in _step_calls(out).items():
+            in_steps[kernel] += calls
+    costs: dict[str, tuple[float, ...]] = {}
+    for kernel, calls in sorted({**_sample_calls(cfg), **in_steps}.items()):
+        alike: dict[tuple[Sequence[int], bool], list[int]] = defaultdict(list)
+        for ints, cold, count in calls:
+            alike[tuple(ints), cold].append(count)
+        cycles = np.array([np.mean(counts) for counts in alike.values()])
+        sizes = np.array([[1, cold, *work(kernel, ints, cfg.cores)] for ints, cold in alike], float)
+        fitted, _ = nnls(sizes / cycles[:, None], np.ones(len(cycles)))
+        costs[kernel] = tuple(round(float(c), 1) for c in fitted)
+    return costs
+
+
 def bench_step(out: Path) -> dict[str, dict[str, Any]]:
     """The kernels of one step of the program in ``out``: calls, elements of their largest operands, cycles."""
     document = load_program(out)
@@ -173,6 +251,11 @@ def _show_kernels(result: dict[str, Any]) -> None:
             ["kernel", "cycles"],
             [[f'"{k}":', f"{c},"] for k, c in costs.items()],
         )
+        table(
+            "CALL_CYCLES of compiler/tdco/kernel_cycles.py",
+            ["kernel", "cycles"],
+            [[f'"{k}":', f"{c},"] for k, c in result["call_cycles"].items()],
+        )
     for title, key in (("largest sample of each kernel, cold instruction cache", "results"), ("one step", "step")):
         if rows := result[key]:
             columns = list(rows[0])
@@ -181,10 +264,12 @@ def _show_kernels(result: dict[str, Any]) -> None:
 
 @click.command()
 @click.option("--hw-config", "-c", "config", default="rm_12x4", show_default=True)
-@click.option("--step", "out", type=click.Path(file_okay=False, path_type=Path), help="Also a step of this program.")
-@click.option("--costs", "with_costs", is_flag=True, help="Also the compiler's table of cycles per element.")
+@click.option(
+    "--step", "outs", multiple=True, type=click.Path(file_okay=False, path_type=Path), help="Also steps of programs."
+)
+@click.option("--costs", "with_costs", is_flag=True, help="Also the compiler's tables of kernels' cycles.")
 @json_command(_show_kernels)
-def kernels(config: str, out: Path | None, with_costs: bool) -> dict[str, Any]:
+def kernels(config: str, outs: Sequence[Path], with_costs: bool) -> dict[str, Any]:
     """Cycles per element of every kernel on the cluster: over the operators' samples, and in a compiled step."""
     cfg = get_config(config)
     runs: dict[str, list[tuple[int, int]]] = defaultdict(list)
@@ -201,8 +286,10 @@ def kernels(config: str, out: Path | None, with_costs: bool) -> dict[str, Any]:
         results.append({"kernel": kernel, "samples": len(calls), "elements": count, "cycles": cycles})
         results[-1]["cycles_per_element"] = round(cycles / count, 3)
     step = []
-    for kernel, values in sorted(bench_step(out).items(), key=lambda item: -item[1]["cycles"]) if out else ():
-        step.append({"kernel": kernel, **values, "cycles_per_element": round(values["cycles"] / values["elements"], 3)})
+    for out in outs:
+        for kernel, values in sorted(bench_step(out).items(), key=lambda item: -item[1]["cycles"]):
+            per_element = round(values["cycles"] / values["elements"], 3)
+            step.append({"kernel": kernel, **values, "cycles_per_element": per_element})
     costs = bench_costs(cfg) if with_costs else {}
     return {
         "ok": bool(results),
@@ -212,6 +299,7 @@ def kernels(config: str, out: Path | None, with_costs: bool) -> dict[str, Any]:
         "skipped": skipped,
         "step": step,
         "costs": costs,
+        "call_cycles": bench_call_cycles(cfg, outs) if with_costs else {},
     }
 
 

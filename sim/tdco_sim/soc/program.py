@@ -12,7 +12,7 @@ from .elf import Elf
 
 IN, OUT, GEMM, CALL, L3 = KINDS = range(5)
 KIND_NAMES = ("copy to L1", "copy from L1", "engine job", "kernel call", "L3 transfer")
-MAX_PTRS = 8
+MAX_PTRS, MAX_INTS = 8, 12
 WHEN_LAYOUT = "H2x5H2x"  # tdco_when without what its waits say once more
 TABLES = ("ins", "outs", "jobs", "calls", "moves")
 
@@ -30,11 +30,12 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Call:
-    """A kernel call: the kernel's symbol and entry, its pointers, and the command that starts it."""
+    """A kernel call: the kernel's symbol and entry, its pointers and integers, and the command that starts it."""
 
     symbol: str
     kernel: int
     pointers: tuple[int, ...]
+    ints: tuple[int, ...]
     command: int
 
 
@@ -108,14 +109,17 @@ def read_tables(elf: Elf, source: Path) -> Tables:
 
     head = struct.unpack("<13I", read(elf.addresses["tdco_prog"], 52))
     tables, buffers, counts, n_buffers = head[:5], head[5], head[6:11], head[11]
-    layouts = ("2I2Ii", "2I2Ii", "8I4H", f"I{MAX_PTRS}I64x", "4I")
+    layouts = ("2I2Ii", "2I2Ii", "8I4H", f"I{MAX_PTRS}I{MAX_INTS}i16x", "4I")
     entries = [rows(at, n, WHEN_LAYOUT + layout) for at, n, layout in zip(tables, counts, layouts, strict=True)]
     numbered = {row[0]: Command(kind, i, row[1:6]) for kind in KINDS for i, row in enumerate(entries[kind])}
     names = {symbol.addr: symbol.name for symbol in elf.symbols if symbol.is_function}
     copies = {kind: tuple(row[8] * row[9] for row in entries[kind]) for kind in (IN, OUT)}
     return Tables(
         commands=tuple(numbered[i] for i in range(len(numbered))),
-        calls=tuple(Call(names.get(row[6], hex(row[6])), row[6], row[7:], row[0]) for row in entries[CALL]),
+        calls=tuple(
+            Call(names.get(row[6], hex(row[6])), row[6], row[7:-MAX_INTS], row[-MAX_INTS:], row[0])
+            for row in entries[CALL]
+        ),
         jobs=tuple((m, n, k) for *_, m, n, k, _ in entries[GEMM]),
         copies={**copies, L3: tuple(row[8] for row in entries[L3])},
         buffers=tuple(Buffer(at, size, a, z, text(name)) for at, size, a, z, name in rows(buffers, n_buffers, "IIHHI")),
