@@ -211,8 +211,8 @@ def _step_calls(out: Path) -> Measured:
             spans[event.index] = min(start, event.start), max(end, event.end)
     found: Measured = defaultdict(list)
     for index, (start, end) in sorted(spans.items()):
-        call = tables.calls[index]
-        found[call.symbol].append((call.ints, call.symbol not in found, end - start))
+        call, cold = tables.calls[index], tables.calls[index].symbol not in found
+        found[call.symbol].append((call.ints, cold, end - start))
     return found
 
 
