@@ -6,13 +6,19 @@ Needs an installation (TDCO_GVSOC), as tests/gvsoc/test_gvsoc.py does.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from tdco import zoo
 from tdco.cli import main
+from tdco.pipeline import compile_model
 from tdco_sim import gvsoc
+from tdco_spec import get_config
+
+MODELS = Path(__file__).parents[1] / "flow" / "models.py"
 
 
 def tdco(*arguments: str | Path) -> dict[str, Any]:
@@ -48,3 +54,15 @@ def test_runs_report_the_same_on_soc_and_gvsoc(installed: gvsoc.Gvsoc, tmp_path:
     assert {key for key in soc if other[key] is None} <= {"instructions", "energy_uj"}
     for part in ("engine", "cores", "dma"):
         assert other["busy"][part] == pytest.approx(soc["busy"][part], rel=0.05)
+
+
+@pytest.mark.slow
+def test_a_step_with_its_state_in_l3(installed: gvsoc.Gvsoc, tmp_path: Path) -> None:
+    """L3's DMA gets its next transfer while one is under way."""
+    cfg, model = get_config("rm_12x4"), zoo.load(f"{MODELS}:mlp")
+    roomy = compile_model(model, "full", cfg, tmp_path / "roomy", optimizer="adamw")["stats"]["l2_peak_bytes"]
+    tight = replace(cfg, l2_bytes=cfg.l2_reserved_bytes + roomy * 2 // 3 // 16 * 16)
+    compile_model(model, "full", tight, tmp_path / "tight", optimizer="adamw")
+    done = tdco("run", tmp_path / "tight", "--platform", "gvsoc", "--engine", "model", "--steps", "2")
+    assert done["dma_bytes"]["l3_l2"] > 0
+    assert (done["ok"], done["mismatches"]) == (True, 0)

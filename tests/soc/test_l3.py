@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tdco import zoo
+from tdco.cli._engines import job_predictor
 from tdco.cli.run import hw_of, load_program, step_inputs
 from tdco.pipeline import compile_model
 from tdco_sim import golden, host
@@ -26,7 +27,7 @@ MODELS = Path(__file__).parents[1] / "flow" / "models.py"
 
 def compiled(model: str, strategy: str, cfg: HwConfig, out: Path, optimizer: str) -> dict[str, Any]:
     """Its ``stats``."""
-    return compile_model(zoo.load(model), strategy, cfg, out, optimizer=optimizer)["stats"]
+    return compile_model(zoo.load(model), strategy, cfg, out, optimizer=optimizer, predict=job_predictor(cfg))["stats"]
 
 
 def same_bits(want: RunResult, got: RunResult) -> None:
@@ -103,7 +104,7 @@ def test_what_is_larger_than_l2_runs_from_l3(model: str, strategy: str, optimize
     assert stats["l3_bytes"] > 0
     inputs = step_inputs(load_program(tmp_path / "out"), "random", 2, 0.0, 0)
     want = host_run(tmp_path / "out", inputs)
-    got = run(tmp_path / "out", inputs=inputs)
+    got = run(tmp_path / "out", None, None, "model", inputs=inputs)
     same_bits(want, got)
     assert got.stats["dma_bytes"]["l3_l2"] == 2 * stats["dma_bytes"]["l3_l2"]
     assert stats["modelled_cycles"] == pytest.approx(got.stats["cycles"] / 2, rel=0.05)
