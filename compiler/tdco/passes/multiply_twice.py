@@ -32,8 +32,8 @@ def multiply_twice(graph: Graph, costs: Costs) -> Graph:
                 continue
             updates = [reader for reader in readers if get_op(reader.op).update]
             checks = [reader for reader in readers if reader.op == "Finite"]
-            factors = [graph.type(factor) for factor in product.inputs]
-            if len(updates) == len(checks) == 1 and len(readers) == 2 and _pays(*factors, graph.type(name), costs):
+            x, w = (graph.type(factor) for factor in product.inputs)
+            if len(updates) == len(checks) == 1 and len(readers) == 2 and _pays(x, w, graph.type(name), costs):
                 return product, at
         return None
 
@@ -57,6 +57,8 @@ def _pays(x: TensorType, w: TensorType, grad: TensorType, costs: Costs) -> bool:
     if max(x.bytes, w.bytes) > costs.whole_bytes:
         return False
     (m, k), n = x.shape, w.shape[1]
-    strides = {"x_stride": x.bytes // k, "w_stride": w.bytes // k, "z_stride": grad.bytes // m}
-    job = GemmJob(m=m, n=n, k=k, x=Ref("x"), w=Ref("w"), z=Ref("z"), trans_x=True, **strides)
+    job = GemmJob(
+        m=m, n=n, k=k, x=Ref("x"), w=Ref("w"), z=Ref("z"), trans_x=True,
+        x_stride=x.bytes // k, w_stride=w.bytes // k, z_stride=grad.bytes // m,
+    )  # fmt: skip
     return costs.op(job) < PASSES * costs.copies([Region(0, grad.bytes)])
