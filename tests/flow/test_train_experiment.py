@@ -52,7 +52,7 @@ def test_the_page_is_the_same_for_the_same_results(tmp_path: Path) -> None:
     assert page.startswith("Before.\n") and page.endswith("Behind.\n") and "\nold\n" not in page
     assert "| ft2 | 0.02 | 50.10% | 50.00% | +0.10 ± 0.00 | yes | 1,290 | 400 | 120 | 2 |" in page
     assert "| lora2 | 0.02 | 40.00% | 50.00% | -10.00 ± 0.00 | **no** |" in page
-    assert "LoRA-2 against FT-2: -10.10 points on the device, +0.00 in torch fp32." in page
+    assert "LoRA-2 against FT-2, mean and standard error: -10.10 ± 0.00 points on the device, +0.00 ± 0.00 in" in page
 
 
 def test_the_smallest_rounding_that_loses_no_more_than_a_master_is_enough(tmp_path: Path) -> None:

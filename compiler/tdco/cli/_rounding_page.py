@@ -30,7 +30,7 @@ def _lines(result: dict[str, Any]) -> list[str]:
 Written by `{command(result)}`.
 
 All of `{result["model"]}` is trained on {result["data"]}, from weights as torch draws them, with plain SGD: {samples:,}
-images, each once, one per step, in {seeds} orders; {held} held-out ones, the same in all runs. A weight is kept as fp16
+images, each once, one per step ({seeds} seed); {held} are held out, the same in all runs. A weight is kept as fp16
 rounded to nearest, as fp16 rounded by chance (stochastic), as fp16 with a carry of what rounding lost (kahan), or with
 an fp32 master. Each cell: accuracy, and how far the whole update is from torch's (relative L2).
 *Enough*: the first of the ways whose update is at most {TOLERANCE:.0%} farther from torch's than with an fp32 master;
