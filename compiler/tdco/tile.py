@@ -126,7 +126,7 @@ def _best(graph: Graph, work: Work, costs: Costs, parts: int, way: str) -> Tilin
     elif not work.domain.early:
         fits = _run_fits(graph, work, costs, parts, limit, way)
     if not fits and not work.domain.dense:
-        fits = [s for s in _in_blocks(work.domain, costs.cfg) if _working_bytes(work, s) <= limit // BLOCKS_IN_L1]
+        fits = _block_fits(work, costs.cfg, limit)
     if not fits:
         fits = [sizes for _, sizes in _smaller(graph, work, costs.cfg, limit)]
     compute = cache(lambda kind: compute_cycles(work, dict(kind), costs))
@@ -135,7 +135,7 @@ def _best(graph: Graph, work: Work, costs: Costs, parts: int, way: str) -> Tilin
 
 
 def _run_fits(graph: Graph, work: Work, costs: Costs, parts: int, limit: int, way: str) -> list[dict[str, int]]:
-    """Sizes of tiles that are runs of rows, as many as L1 asks for."""
+    """Sizes of tiles that are runs of rows, as many as L1 asks for; blocks rather than cuts through sums alone."""
     tiles = _doubling(parts)
     few = [count for count in tiles if count <= FEW_TILES]
     shares = [*product((TILES_IN_L1, 4), few), *product((TILES_IN_L1, 2), tiles)]
@@ -152,7 +152,14 @@ def _run_fits(graph: Graph, work: Work, costs: Costs, parts: int, limit: int, wa
             if some:
                 fits += some
                 break
+        if not fits and not work.domain.dense:
+            fits = _block_fits(work, costs.cfg, limit)
     return fits
+
+
+def _block_fits(work: Work, cfg: HwConfig, limit: int) -> list[dict[str, int]]:
+    """Sizes that cut every loop, of which L1 holds ``BLOCKS_IN_L1``."""
+    return [s for s in _in_blocks(work.domain, cfg) if _working_bytes(work, s) <= limit // BLOCKS_IN_L1]
 
 
 def _doubling(parts: int) -> list[int]:
