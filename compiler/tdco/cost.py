@@ -39,7 +39,7 @@ CORE_CYCLES: dict[str, float] = {
     "tdco_gelu_f16": 20.7,
     "tdco_gelu_grad_f16": 22.5,
     "tdco_half_sgd_f16": 17.5,
-    "tdco_im2col_f16": 3.9,
+    "tdco_im2col_f16": 3.8,
     "tdco_im2col_grad_f16": 12.4,
     "tdco_kahan_sgd_f16": 27.2,
     "tdco_layer_norm_f16": 19.6,
