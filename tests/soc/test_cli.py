@@ -254,7 +254,7 @@ def test_faults_and_limits_end_a_run_with_code_1(compiled: tuple[Path, dict[str,
 
 
 # what a change of the compiled program.c does: {name: (pattern, its replacement, messages)}
-BROKEN: dict[str, tuple[str, str, list[str]]] = {
+BROKEN: dict[str, tuple[str, str, list[str | tuple[str, str]]]] = {
     "a job that does not wait for the one before it": (
         # the first job waits for all copies of the second, which so comes right behind it, but without AFTER
         r"(1 Gemm 0\.linear \*/\n *\{\{3, )0x\w+, \{3, ((?:.*\n){1,2}.*3 Gemm 3\.linear \*/\n.*), 0x4A\},",
@@ -271,7 +271,7 @@ BROKEN: dict[str, tuple[str, str, list[str]]] = {
         r"0x\w+, \{0, 0, 2, 0, 0\}\}, tdco_log_softmax_f16",
         "0, {0, 0, 1, 0, 0}}, tdco_log_softmax_f16",  # but for the job before it
         [
-            "load of bytes an engine job under way writes",
+            ("load of bytes an engine job under way writes", "read by a core of bytes nobody wrote"),  # or not yet
             "core ",
             "in tdco_log_softmax_f16, cross_entropy.c:",
             "the address is in logits",
@@ -304,5 +304,5 @@ def test_faults_of_a_compiled_program(name: str, compiled: tuple[Path, dict[str,
     for engine in ("golden", "model"):
         what = invoke("run", str(out), "--platform", "soc", "--engine", engine, code=1)["error"]["what"]
         for message in messages:
-            assert message in what, f"{message}: {what}"
+            assert any(m in what for m in ([message] if isinstance(message, str) else message)), f"{message}: {what}"
         assert re.search(r"_\w+, \w+\.c:\d+;", what)
