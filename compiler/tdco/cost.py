@@ -49,7 +49,7 @@ CORE_CYCLES: dict[str, float] = {
     "tdco_max_pool_grad_f16": 106.2,
     "tdco_momentum_f16": 13.1,
     "tdco_mul_f16_f16": 11.4,
-    "tdco_outer_sgd_f16": 3.2,
+    "tdco_outer_sgd_f16": 3.3,
     "tdco_relu_f16": 4.8,
     "tdco_relu_grad_f16": 6.9,
     "tdco_sgd_f16": 4.1,
