@@ -20,6 +20,7 @@ COMMANDS = {
     "run": "Runs a compiled program, compared bit for bit and with torch.",
     "train": "Fine-tunes with a compiled program in device arithmetic; goes on after a kill.",
     "report": "Writes a page about a step, or a comparison of several.",
+    "rates": "Tries learning rates for the experiment in torch alone.",
     "experiment": "Trains on the device and in torch fp32, pairwise: every strategy, or every way to round.",
     "compare": "Runs one step on soc and on GVSoC: cycles by kernel and engine job.",
     "bench": "Measures the engine's RTL.",

@@ -5,17 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
+from tdco_sim import host
 from tdco_sim.energy import estimate
 from tdco_spec import get_config
 
@@ -27,13 +25,14 @@ from ..pipeline import compile_model
 from ..reference import accuracy
 from ..strategies import from_document
 from ..training.evaluation import compile_evaluation
-from ..training.experiment import EXPERIMENTS, Case, Experiment, compared, parts, torch_run, update_error
+from ..training.experiment import EXPERIMENTS, Case, Experiment, compared, parts, settle, torch_run, update_error
 from ..training.journal import TRAINED, write
 from ..training.order import held_out, subset
 from ..zoo import Model
 from ._console import console, json_command, table
-from ._engines import job_predictor
+from ._engines import engine_library, job_predictor
 from ._experiment_page import write_page
+from ._pool import done, processes
 from ._rounding_page import write_rounding
 from .run import load_program, run_soc_steps
 from .train import Options, train_program
@@ -42,6 +41,7 @@ Run = dict[str, Any]
 PAGES: dict[str, Callable[[Path, Run, dict[str, list[Run]]], None]] = {
     "cct2-mnist": write_page,
     "rounding": write_rounding,
+    "rounding-mlp": write_rounding,
 }
 
 
@@ -91,31 +91,35 @@ def _show(result: dict[str, Any]) -> None:
 @click.option("--cases", help="Some of the experiment's, with commas.")
 @click.option("--jobs", type=click.IntRange(min=1), default=os.cpu_count(), show_default=True, help="Runs at a time.")
 @click.option(
+    "--costs", "again", is_flag=True, help="Compiles and measures the steps as the compiler is now; runs stay."
+)
+@click.option(
     "--write", "docs", type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder of experiments.md: writes the experiment's part of it, and its pictures.",
 )  # fmt: skip
 @json_command(_show)
 def experiment(
-    name: str, out: Path | None, samples: int, test: int, seeds: int, cases: str | None, jobs: int, docs: Path | None
-) -> dict[str, Any]:
+    name: str, out: Path | None, samples: int, test: int, seeds: int, cases: str | None, jobs: int, again: bool,
+    docs: Path | None,
+) -> dict[str, Any]:  # fmt: skip
     """Trains on the device and in torch fp32, pairwise, from the same start: "cct2-mnist" with every strategy,
-    "rounding" with every way to round weights and several learning rates.
+    "rounding" with every way to round weights and several learning rates, "rounding-mlp" so with a small model.
 
     Goes on where it was interrupted.
     """
     plan = Plan(name, out or Path("out") / name, samples, test)
     chosen = _chosen(plan.experiment, cases)
     model, found = _start(name)
-    _settle(plan, model)
+    settle(plan.out, _settings(plan, model))
     runs: dict[str, list[Run]] = {case.name: [{}] * seeds for case in chosen}
-    with ProcessPoolExecutor(jobs, get_context("spawn"), _begin_worker) as pool:
-        list(_done(pool, _compile, [(plan, case) for case in chosen], "compiling"))
+    with processes(jobs) as pool:
+        list(done(pool, _compile, [(plan, case) for case in chosen], "compiling"))
         evaluated, costed = ({key(c): c for c in reversed(chosen)}.values() for key in (_of_strategy, _of_update))
-        list(_done(pool, _compile_evaluation, [(plan, case) for case in evaluated], "compiling forward passes"))
-        priced = _done(pool, _cost, [(plan, case) for case in costed], "a step on the cluster simulator")
-        costs = {_of_update(case): cost for (_, case), cost in priced}
+        list(done(pool, _compile_evaluation, [(plan, case) for case in evaluated], "compiling forward passes"))
+        priced = done(pool, _cost, [(plan, case, again) for case in costed], "a step on the cluster simulator")
+        costs = {_of_update(case): cost for (_, case, _), cost in priced}
         pairs = [(plan, case, seed) for seed in range(seeds) for case in chosen]
-        for (_, case, seed), run in _done(pool, _pair, pairs, "training"):
+        for (_, case, seed), run in done(pool, _pair, pairs, "training"):
             runs[case.name][seed] = run
             console.print(f"{case.name}, seed {seed}: device {run['device']:.2%}, torch {run['torch']:.2%}")
     held = parts(found, np.zeros(0, int), held_out(len(found.test_labels), test))[1]
@@ -147,26 +151,14 @@ def _start(name: str) -> tuple[Model, Dataset]:
     return zoo.load(experiment.model), data.load(experiment.data)
 
 
-def _settle(plan: Plan, model: Model) -> None:
-    """Writes what the runs in OUT share, or sees that those in OUT do.
-
-    Raises:
-        TdcoError: OUT holds runs with something else.
-    """
+def _settings(plan: Plan, model: Model) -> dict[str, Any]:
+    """What the runs in OUT share."""
     assert model.module
     weights = hashlib.sha256(b"".join(p.detach().numpy().tobytes() for p in model.module.parameters())).hexdigest()
-    settings = {
+    return {
         "samples": plan.samples, "test": plan.test, "start": weights[:16],
         "cases": [asdict(case) for case in plan.experiment.cases],
     }  # fmt: skip
-    file = plan.out / "settings.json"
-    plan.out.mkdir(parents=True, exist_ok=True)
-    if not file.exists():
-        write(file, json.dumps(settings).encode())
-    held = json.loads(file.read_text())
-    for key, value in settings.items():
-        if held.get(key) != value:
-            raise TdcoError(f"holds an experiment with other {key}", str(plan.out), "another --out, or remove it")
 
 
 def _of_strategy(case: Case) -> str:
@@ -178,38 +170,15 @@ def _of_update(case: Case) -> tuple[str, str]:
     return case.strategy, case.optimizer
 
 
-def _begin_worker() -> None:
-    """The process that started this one tells what goes on."""
-    import torch
-
-    console.quiet = True
-    warnings.simplefilter("ignore", FutureWarning)  # torch's about itself
-    torch.set_num_threads(1)
-
-
-def _done(
-    pool: ProcessPoolExecutor, function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], what: str
-) -> Iterator[tuple[Any, Any]]:
-    """(task, result) of every task, as they end."""
-    futures = {pool.submit(function, *task): task for task in tasks}
-    try:
-        for n, future in enumerate(as_completed(futures), 1):
-            result = future.result()
-            console.print(f"{what}: {n} of {len(tasks)}", markup=False)
-            yield futures[future], result
-    finally:
-        for future in futures:
-            future.cancel()
-
-
 def _compile(plan: Plan, case: Case) -> None:
     """The program of a case, where it is not there yet."""
-    out, cfg = plan.program(case), get_config(plan.experiment.config)
-    if not (out / "program.json").exists():
-        model = _start(plan.name)[0]
-        compile_model(
-            model, case.strategy, cfg, out, lr=case.lr, predict=job_predictor(cfg), optimizer=case.optimizer
-        )  # fmt: skip
+    if not (plan.program(case) / "program.json").exists():
+        _compile_into(plan.program(case), plan, case)
+
+
+def _compile_into(out: Path, plan: Plan, case: Case) -> None:
+    model, cfg = _start(plan.name)[0], get_config(plan.experiment.config)
+    compile_model(model, case.strategy, cfg, out, lr=case.lr, predict=job_predictor(cfg), optimizer=case.optimizer)
 
 
 def _compile_evaluation(plan: Plan, case: Case) -> None:
@@ -218,19 +187,33 @@ def _compile_evaluation(plan: Plan, case: Case) -> None:
         compile_evaluation(plan.program(case), load_program(plan.program(case)), plan.evaluation(case))
 
 
-def _cost(plan: Plan, case: Case) -> dict[str, Any]:
-    """What a step costs on the soc, engine model; every bit compared with the host."""
-    file, found = plan.out / case.name / "cost.json", _start(plan.name)[1]
-    if file.exists():
+def _cost(plan: Plan, case: Case, again: bool) -> dict[str, Any]:
+    """What a step takes on the soc, engine model; every bit compared with the host. ``again``: of the program that the
+    compiler makes now, which has to train as the one of the runs.
+
+    Raises:
+        TdcoError: it does not.
+    """
+    file, program, found = plan.out / case.name / "cost.json", plan.program(case), _start(plan.name)[1]
+    if file.exists() and not again:
         return dict(json.loads(file.read_text()))
-    document = load_program(plan.program(case))
-    inputs = feeds(document, found.train_images[:1], found.train_labels[:1])
-    stats = run_soc_steps(plan.program(case), "model", inputs)[0].stats
+    inputs = feeds(load_program(program), found.train_images[:1], found.train_labels[:1])
+    if again:
+        golden = engine_library("golden", get_config(plan.experiment.config))
+        wanted, program = host.run(program, golden, inputs=inputs).state, program.with_name("again")
+        _compile_into(program, plan, case)
+        got = host.run(program, golden, inputs=inputs).state
+        if any(not np.array_equal(array, got[name]) for name, array in wanted.items()):
+            raise TdcoError("trains with other bits than its runs", str(program), "run all in another --out")
+    document = load_program(program)
+    stats = run_soc_steps(program, "model", inputs)[0].stats
     cost = {
         "cycles": int(stats["step_cycles"][0]),
         "energy_uj": estimate(stats)["total"],
         "mismatches": stats["mismatches"],
         "words_compared": stats["words_compared"],
+        "dynamic_peak_bytes": document["memory"]["dynamic_peak_bytes"],
+        "l2_peak_bytes": document["stats"]["l2_peak_bytes"],
     }
     write(file, json.dumps(cost).encode())
     return cost
@@ -255,11 +238,15 @@ def _pair(plan: Plan, case: Case, seed: int) -> Run:
     # Torch keeps fp32 whatever the device does: cases of one strategy and rate share it.
     file = plan.out / f"torch-{case.strategy}-{case.lr:g}-seed{seed}.npz"
     torch = torch_run(model.module, training, batch, train, held, seed, file)
+    control = {}
+    if experiment.control:
+        file = file.with_stem(f"{file.stem}-shaken")
+        control = {"control": torch_run(model.module, training, batch, train, held, seed, file, True)["accuracy"]}
     with np.load(folder / TRAINED) as tensors:
         error = update_error(model.module, training, tensors, torch["tensors"])
     return {
         "device": device["accuracy"], "torch": torch["accuracy"], "update_error": error,
-        "device_loss": _losses(folder), "torch_loss": torch["loss"],
+        "device_loss": _losses(folder), "torch_loss": torch["loss"], **control,
     }  # fmt: skip
 
 
@@ -269,16 +256,15 @@ def _losses(folder: Path) -> list[float]:
 
 def _row(plan: Plan, case: Case, runs: Sequence[Run], cost: dict[str, Any]) -> dict[str, Any]:
     document = load_program(plan.program(case))
-    device, torch = ([run[key] for run in runs] for key in ("device", "torch"))
+    device, torch, control = ([run[key] for run in runs if key in run] for key in ("device", "torch", "control"))
     return {
         **asdict(case),
         **compared(device, torch),
         "device_runs": device,
         "torch_runs": torch,
+        **({"control": compared(control, torch), "control_runs": control} if control else {}),
         "update_error": float(np.mean([run["update_error"] for run in runs])),
         "trainable": sum(document["train"]["trainable"].values()),
-        "dynamic_peak_bytes": document["memory"]["dynamic_peak_bytes"],
-        "l2_peak_bytes": document["stats"]["l2_peak_bytes"],
         "updates_per_second": document["hw"]["clock_hz"] / cost["cycles"],
         **cost,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 from torch import nn
 
 from ..data import Dataset
+from ..errors import TdcoError
 from ..optimizer import UPDATES
 from ..reference import accuracy, adapter_start, compare_updates, torch_steps
 from ..strategies import Training
@@ -35,18 +37,30 @@ class Case:
 
 @dataclass(frozen=True)
 class Experiment:
-    """What every case starts from: a model and data."""
+    """What every case starts from: a model and data. ``control``: torch trains twice, as ``torch_run`` has it."""
 
     title: str
     model: str
     data: str
     config: str
     cases: tuple[Case, ...]
+    control: bool = False
 
 
 RATES = {"lp": 0.02, "ft1": 0.01, "lora1": 0.015, "ft2": 0.01, "lora2": 0.015}
-"""Those of adapters were found in torch, on another draw and other held-out images than the experiment's."""
-ROUNDING_RATES = (0.0001, 0.0003, 0.001, 0.003, 0.01)
+"""As ``tdco rates`` found them."""
+ROUNDING_RATES = (0.0003, 0.001, 0.003, 0.01)
+ROUNDOFF = 2**-11
+"""Of binary16: at most how much rounding changes a number, relatively."""
+
+
+def _rounding(title: str, model: str, data: str, strategy: str, rates: tuple[float, ...]) -> Experiment:
+    """Every way to keep weights with every one of ``rates``."""
+    pairs = ((update, rate) for update in UPDATES for rate in rates)
+    cases = (Case(f"{update}-{rate:g}", strategy, rate, f"sgd,update={update}") for update, rate in pairs)
+    return Experiment(title, model, data, "rm_12x4", tuple(cases))
+
+
 EXPERIMENTS = {
     "cct2-mnist": Experiment(
         "CCT-2 from CIFAR-10 to MNIST",
@@ -54,27 +68,29 @@ EXPERIMENTS = {
         "mnist",
         "rm_12x4",
         tuple(Case(strategy, strategy, rate) for strategy, rate in RATES.items()),
+        control=True,
     ),
-    "rounding": Experiment(
-        "Rounding of weights by learning rate",
-        "zoo:mlp",
-        "digits",
-        "rm_12x4",
-        tuple(
-            Case(f"{update}-{rate:g}", "full", rate, f"sgd,update={update}")
-            for update in UPDATES
-            for rate in ROUNDING_RATES
-        ),
+    "rounding": _rounding("Rounding of weights by learning rate", "zoo:cct2_cifar10", "mnist", "ft1", ROUNDING_RATES),
+    "rounding-mlp": _rounding(
+        "Rounding of a perceptron's weights", "zoo:mlp", "digits", "full", (0.0001, *ROUNDING_RATES)
     ),
 }
 
 
 def torch_run(
-    module: nn.Module, training: Training, batch: int, train: Samples, test: Samples, seed: int, file: Path
+    module: nn.Module,
+    training: Training,
+    batch: int,
+    train: Samples,
+    test: Samples,
+    seed: int,
+    file: Path,
+    shaken: bool = False,
 ) -> dict[str, Any]:
     """One epoch of ``train`` in torch fp32 as the device takes it; kept in ``file``, and read from there.
 
-    {"accuracy", "loss": of every step, "tensors": the trained ones by name}.
+    {"accuracy", "loss": of every step, "tensors": the trained ones by name}. ``shaken``: the trained tensors begin as
+    far off, drawn by ``seed``, as rounding them to fp16 could put them.
     """
     if not file.exists():
         steps = len(train.labels) // batch
@@ -89,6 +105,7 @@ def torch_run(
             adapters=training.adapters,
             optimizer=training.optimizer,
             accumulate=training.accumulate,
+            start=_shaken(module, training, seed) if shaken else {},
         )
         found = accuracy(module, test.images.astype(np.float32), test.labels, tensors, training.adapters)
         arrays = {f"tensors/{name}": array for name, array in tensors.items()}
@@ -98,11 +115,22 @@ def torch_run(
         return {"accuracy": float(arrays["accuracy"]), "loss": arrays["loss"].tolist(), "tensors": tensors}
 
 
+def _start(module: nn.Module, training: Training) -> dict[str, np.ndarray]:
+    """What ``training`` trains, before the first step."""
+    tensors = {n: p.detach().numpy() for n, p in module.named_parameters()} | adapter_start(module, training.adapters)
+    return {n: tensors[n] for n in training.trainable}
+
+
+def _shaken(module: nn.Module, training: Training, seed: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return {n: v * (1 + rng.uniform(-ROUNDOFF, ROUNDOFF, v.shape)) for n, v in _start(module, training).items()}
+
+
 def update_error(
     module: nn.Module, training: Training, device: Mapping[str, np.ndarray], torch: Mapping[str, np.ndarray]
 ) -> float:
     """How far the device's update of all trained tensors is from torch's, as relative L2, from the tensors after it."""
-    start = {n: p.detach().numpy() for n, p in module.named_parameters()} | adapter_start(module, training.adapters)
+    start = _start(module, training)
     moved = [{n: held[n].reshape(start[n].shape) - start[n] for n in torch} for held in (device, torch)]
     return compare_updates(moved[0], moved[1]).max_rel_error
 
@@ -127,3 +155,19 @@ def parts(samples: Dataset, train: np.ndarray, test: np.ndarray) -> tuple[Sample
         Samples(samples.train_images[train], samples.train_labels[train]),
         Samples(samples.test_images[test], samples.test_labels[test]),
     )
+
+
+def settle(out: Path, settings: Mapping[str, Any]) -> None:
+    """Writes what the runs in ``out`` share, or sees that those there do.
+
+    Raises:
+        TdcoError: it holds runs with something else.
+    """
+    file = out / "settings.json"
+    out.mkdir(parents=True, exist_ok=True)
+    if not file.exists():
+        write(file, json.dumps(settings).encode())
+    held = json.loads(file.read_text())
+    for key, value in settings.items():
+        if held.get(key) != value:
+            raise TdcoError(f"holds an experiment with other {key}", str(out), "another --out, or remove it")
