@@ -70,3 +70,12 @@ def test_the_page_shows_the_best_of_every_strategy(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["rates", *arguments, "--write", str(tmp_path), "--json"])
     assert [row["best"] for row in json.loads(done.stdout)["results"]] == [GRID[1]] * len(RATES)
     assert "| ft2 | 50.0 ± 0.0 | **75.0 ± 0.0** | 50.0 ± 0.0 |" in (tmp_path / PAGE).read_text()
+
+
+def test_the_experiment_uses_what_the_page_shows() -> None:
+    page = (Path(__file__).parents[2] / "docs" / PAGE).read_text()
+    section = page.partition(f"<!-- compare {NAME} -->")[2].partition("<!-- end -->")[0]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("|")]
+    best = {name: next(lr for lr, cell in zip(rows[0][1:], cells, strict=True) if "**" in cell)
+            for name, *cells in rows[2:]}  # fmt: skip
+    assert {name: float(lr) for name, lr in best.items()} == RATES

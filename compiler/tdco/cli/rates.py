@@ -92,8 +92,8 @@ Written by `tdco rates --samples {result["samples"]} --test {result["test"]} --s
 What the experiment above uses, found before it in torch fp32 alone: {result["samples"]:,} images, each once, one per
 step, none of them in the experiment's draws of seeds 0 to {SEEDS - 1}, judged on {result["test"]} held-out images that
 are not the experiment's, after {", ".join(f"{share:.0%}" for share in EVALUATED)} of the steps with {result["seeds"]}
-seeds. Each cell: mean accuracy and standard deviation of those in percent; the best, bold, is the highest mean less
-standard deviation.
+seeds. Each cell: mean and standard deviation of these accuracies, in percent. Bold is what is used: the highest mean
+less standard deviation, so that of two rates that come as far the steadier one is taken.
 """
     lines = [*text.splitlines(), "", line("strategy", *(f"{lr:g}" for lr in GRID)), line("---", *["---:"] * len(GRID))]
     for row in result["results"]:

@@ -47,7 +47,7 @@ class Experiment:
     control: bool = False
 
 
-RATES = {"lp": 0.02, "ft1": 0.01, "lora1": 0.015, "ft2": 0.01, "lora2": 0.015}
+RATES = {"lp": 0.02, "ft1": 0.01, "lora1": 0.01, "ft2": 0.005, "lora2": 0.01}
 """As ``tdco rates`` found them."""
 ROUNDING_RATES = (0.0003, 0.001, 0.003, 0.01)
 ROUNDOFF = 2**-11
