@@ -80,13 +80,18 @@ def test_other_runs_in_the_folder_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_an_experiment_from_end_to_end(tmp_path: Path) -> None:
-    """With every image of the held-out set the same in both runs; the second finds everything done."""
+    """The second run finds everything done; costs are measured again if the step that is compiled now has the bits of
+    the one that the runs took."""
     arguments = ("--samples", "20", "--test", "20", "--seeds", "1", "--cases", "fp16-0.0001,fp32-0.0001")
     first = experiment(tmp_path, *arguments)
     rows = {r["name"]: r for r in first["results"]}
     assert rows["fp32-0.0001"]["update_error"] < 0.05 < rows["fp16-0.0001"]["update_error"]
     assert all(r["mismatches"] == 0 < r["words_compared"] for r in rows.values())
-    assert experiment(tmp_path, *arguments) == first
+    assert experiment(tmp_path, *arguments) == experiment(tmp_path, *arguments, "--costs") == first
+    weights = tmp_path / "fp32-0.0001" / "program" / "l2.bin"
+    weights.write_bytes(bytes(weights.stat().st_size))
+    done = experiment(tmp_path, *arguments, "--costs")
+    assert done["error"]["what"] == "trains with other bits than its runs"
 
 
 def experiment(out: Path, *arguments: str) -> dict[str, Any]:
