@@ -83,7 +83,7 @@ def import_onnx(
     model: onnx.ModelProto,
     parameters: Mapping[str, np.ndarray] | None = None,
     name: str = "",
-    batch: int = 1,
+    batch: int | None = None,
     buffers: Mapping[str, np.ndarray] | None = None,
     trained: Collection[str] = (),
     several_inputs: bool = False,
@@ -91,9 +91,10 @@ def import_onnx(
     """The forward graph of ``model``.
 
     ``parameters`` binds graph inputs to weights (a training export), ``buffers`` to tensors that are never trained;
-    initialisers are weights as well. A symbolic dimension of the one remaining input becomes ``batch``. Weights are
-    constants of the graph under their own names. ``trained``: the weights that a training graph, which may have several
-    inputs, is known to update; ``several_inputs`` allows them elsewhere.
+    initialisers are weights as well. A symbolic dimension of the one remaining input becomes ``batch``, by default 1;
+    an input without one has its own batch and no other. Weights are constants of the graph under their own names.
+    ``trained``: the weights that a training graph, which may have several inputs, is known to update;
+    ``several_inputs`` allows them elsewhere.
 
     Raises:
         TdcoError: an unsupported operator or form of it (named with its node), or an ill-formed model.
@@ -186,11 +187,15 @@ def sort_nodes(nodes: Sequence[OnnxNode], defined: Iterable[str]) -> list[OnnxNo
     return ordered
 
 
-def _input_type(value: onnx.ValueInfoProto, batch: int) -> TensorType:
+def _input_type(value: onnx.ValueInfoProto, batch: int | None) -> TensorType:
     tensor = value.type.tensor_type
     if not tensor.HasField("shape"):
         raise TdcoError("has no shape", f"input {value.name}", "export the model with static shapes")
-    shape = tuple(d.dim_value or batch for d in tensor.shape.dim)
+    fixed = [d.dim_value for d in tensor.shape.dim]
+    if batch and all(fixed) and fixed[:1] != [batch]:
+        what = f"has the fixed shape {fixed}, so that its batch cannot be {batch}"
+        raise TdcoError(what, f"input {value.name}", "export the model with a free first dimension")
+    shape = tuple(n or batch or 1 for n in fixed)
     return TensorType(shape, _storage(helper.tensor_dtype_to_np_dtype(tensor.elem_type), value.name))
 
 

@@ -101,6 +101,15 @@ def test_nodes_may_stand_in_any_order() -> None:
     assert ops(import_onnx(model(nodes, {"x": (2,)}))) == ["Relu"] * 3
 
 
+def test_a_fixed_batch_stays() -> None:
+    given = model([node("Relu", "x", "y")], {"x": (2, 5)})
+    assert import_onnx(given, batch=2).type("x").shape == (2, 5)
+    with pytest.raises(TdcoError, match=r"input x: has the fixed shape \[2, 5\], so that its batch cannot be 8"):
+        import_onnx(given, batch=8)
+    given.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "batch"
+    assert import_onnx(given, batch=8).type("x").shape == (8, 5)
+
+
 def test_missing_values_and_cycles_are_named() -> None:
     with pytest.raises(TdcoError, match="Relu node node_y: reads 'z', which nothing defines"):
         import_onnx(model([node("Relu", "z", "y")], {"x": (2,)}))

@@ -68,7 +68,7 @@ def forward_graph(model: Model, batch: int | None = None) -> Graph:
         TdcoError: the model cannot be exported or uses an unsupported operator.
     """
     if model.onnx is not None:
-        return import_onnx(model.onnx, name=model.name, batch=batch or 1)
+        return import_onnx(model.onnx, name=model.name, batch=batch)
     assert model.module is not None and model.example is not None
     from ..torch_export import export  # torch takes seconds to import
 
