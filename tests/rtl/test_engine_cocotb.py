@@ -12,6 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import cocotb_tools.config
 import pylibfst
 import pytest
 import redmule.verilog
@@ -73,7 +74,8 @@ def simulator(cfg: HwConfig, monkeypatch: pytest.MonkeyPatch, waves: bool) -> tu
             log_file=directory / "build.log",
         )
 
-    return runner, cached("cocotb-redmule", [verilog, control, *options, MAKE_VARIABLES, str(waves)], make)
+    linked = str(cocotb_tools.config.libs_dir)  # the executable looks for cocotb there, whichever checkout built it
+    return runner, cached("cocotb-redmule", [verilog, control, *options, MAKE_VARIABLES, str(waves), linked], make)
 
 
 def run(
