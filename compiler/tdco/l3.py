@@ -35,6 +35,9 @@ OUTSIDE: Gap = (-1, -1)
 WINDOW = "~"
 """Between the name of a tensor and the number of its window."""
 
+Span = tuple[int, int, int]
+"""(begin, end, bytes): so many from command ``begin`` up to ``end``."""
+
 Away = Mapping[str, frozenset[Gap]]
 """The gaps, by tensor, in which it is not in L2."""
 
@@ -89,8 +92,8 @@ class Tensor:
                 if b - a > 1 and (self.kept or a >= complete):
                     yield n, i
 
-    def spans(self, gap: Gap, commands: int) -> Iterator[tuple[int, int, int]]:
-        """(begin, end, bytes): what leaves L2 in a gap, before which commands, of as many as a step has."""
+    def spans(self, gap: Gap, commands: int) -> Iterator[Span]:
+        """What leaves L2 in a gap, of a step of so many commands."""
         if gap != OUTSIDE:
             piece, i = self.pieces[gap[0]], gap[1]
             yield piece.uses[i] + 1, piece.uses[i + 1], aligned(self.bytes(piece))
@@ -197,41 +200,69 @@ def choose(
     """
     live = live.copy()
     away: dict[str, frozenset[Gap]] = {}
+
+    def exits(name: str) -> _Exits:
+        return _exits(tensors[name], away.get(name, frozenset()), len(live), costs, dearer.get(name, 1.0))
+
+    open_exits = {name: exits(name) for name in tensors}
     while (live > limit).any():
-        options = _options(tensors, away, np.maximum(live - limit, 0), costs, dearer)
-        best = min(options, default=None)
+        best = min(_options(open_exits, np.maximum(live - limit, 0)), default=None)
         if best is None:
             break
         _, name, more = best
         away[name] = away.get(name, frozenset()) | frozenset(more)
+        open_exits[name] = exits(name)
         _change(live, tensors[name], more, -1)
     _take_back(tensors, away, live, limit, costs)
     return away, live
 
 
-def _options(
-    tensors: Mapping[str, Tensor], away: Away, over: np.ndarray, costs: Costs, dearer: Mapping[str, float]
-) -> Iterator[tuple[float, str, tuple[Gap, ...]]]:
-    """(cycles per byte and command of relief, tensor, gaps) of every step that helps: a gap, for what outlives the step
-    after or together with the one outside its uses."""
-    until = np.concatenate(([0], np.cumsum(over)))
-    for name, tensor in tensors.items():
-        gone, factor = away.get(name, frozenset()), dearer.get(name, 1.0)
+@dataclass(frozen=True)
+class _Exits:
+    """Where else a tensor may leave L2: (cycles of moves, gap, its spans), and the one ``outside`` its uses that goes
+    before or together with these."""
 
-        def relief(gap: Gap, tensor: Tensor = tensor) -> int:
-            spans = [(a, b, n) for a, b, n in tensor.spans(gap, len(over)) if until[b] > until[a]]
-            return sum(int(np.minimum(over[a:b], n).sum()) for a, b, n in spans)
+    outside: tuple[float, list[Span]] | None
+    gaps: list[tuple[float, Gap, list[Span]]]
 
-        first: tuple[Gap, ...] = ()
-        outside = price = 0
-        if tensor.kept and not gone:
-            first, outside, price = (OUTSIDE,), relief(OUTSIDE), tensor.cycles({OUTSIDE}, costs)
+
+def _exits(tensor: Tensor, gone: Collection[Gap], commands: int, costs: Costs, factor: float) -> _Exits:
+    """Beside the gaps ``gone``, at prices multiplied by ``factor``, in a step of so many ``commands``."""
+    price, outside = 0, None
+    if tensor.kept and not gone:
+        price = tensor.cycles({OUTSIDE}, costs)
+        outside = factor * price, list(tensor.spans(OUTSIDE, commands))
+    gaps = [
+        (factor * (price + tensor.more_cycles(gone, gap, costs)), gap, list(tensor.spans(gap, commands)))
+        for gap in tensor.gaps()
+        if gap not in gone
+    ]
+    return _Exits(outside, gaps)
+
+
+def _options(open_exits: Mapping[str, _Exits], over: np.ndarray) -> Iterator[tuple[float, str, tuple[Gap, ...]]]:
+    """(cycles per byte and command of relief, tensor, gaps) of every step that helps, with ``over`` bytes too many at
+    each command: a gap, for what outlives the step after or together with the one outside its uses."""
+    sums: dict[int, list[int]] = {}
+
+    def relief(spans: Iterable[Span]) -> int:
+        relieved = 0
+        for begin, end, size in spans:
+            if size not in sums:
+                sums[size] = [0, *np.cumsum(np.minimum(over, size)).tolist()]
+            relieved += sums[size][end] - sums[size][begin]
+        return relieved
+
+    for name, exits in open_exits.items():
+        outside, first = 0, ()
+        if exits.outside:
+            price, spans = exits.outside
+            outside, first = relief(spans), (OUTSIDE,)
             if outside:
-                yield factor * price / outside, name, first
-        for gap in tensor.gaps():
-            if gap not in gone and (relieved := relief(gap)):
-                more = price + tensor.more_cycles(gone, gap, costs)
-                yield factor * more / (outside + relieved), name, (*first, gap)
+                yield price / outside, name, first
+        for price, gap, spans in exits.gaps:
+            if relieved := relief(spans):
+                yield price / (outside + relieved), name, (*first, gap)
 
 
 def _change(live: np.ndarray, tensor: Tensor, gaps: Iterable[Gap], sign: int) -> None:

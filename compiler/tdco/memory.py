@@ -14,8 +14,8 @@ from .errors import TdcoError
 from .ir import Graph
 from .l3 import Tensor, choose, movable, replay, waited_shares, with_moves
 from .layout import Layout
-from .order import order, touches
-from .program import Buffer, MemoryPlan, Placement, Schedule
+from .order import order
+from .program import Buffer, MemoryPlan, Placement, Schedule, refs
 from .schedule import Planned, schedule_units
 from .units import make_units
 from .work import Tiling, aligned
@@ -66,12 +66,13 @@ def place(graph: Graph, layout: Layout, planned: Planned, costs: Costs) -> tuple
     homes = {name: Buffer(name, graph.type(name).bytes, "l2", name) for name in layout.storages()}
     schedule = Schedule({**homes, **planned.buffers}, planned.commands, planned.cycles, 0, planned.busy, planned.tried)
     l1, l2, l3 = _levels(costs.cfg)
-    in_l2 = _place(schedule, l2, _lifetimes(schedule, keep))
+    lives = _lifetimes(schedule, keep)
+    in_l2 = _place(schedule, l2, lives)
     if in_l2.over:
         fixed = {layout.views[name].storage for name in (*graph.inputs, *graph.outputs)}
         schedule = _with_l3(schedule, planned.offsets, (l2, l3), keep, fixed, costs)
-        in_l2 = _place(schedule, l2, _lifetimes(schedule, keep))
-    lives = _lifetimes(schedule, keep)
+        lives = _lifetimes(schedule, keep)
+        in_l2 = _place(schedule, l2, lives)
     held = {name: Placement(b, planned.offsets[name], *lives[name]) for name, b in planned.buffers.items()}
     found = (_Placed(l1, held), in_l2, _place(schedule, l3, lives))
     for placed in found:
@@ -207,9 +208,9 @@ def _lifetimes(schedule: Schedule, keep: Collection[str]) -> dict[str, tuple[int
     commands = schedule.commands
     lives = {name: (0, max(0, len(commands) - 1)) for name in schedule.buffers if name in keep}
     for index, command in enumerate(commands):
-        for touch in touches(command.op, schedule.buffers):
-            if touch.buffer not in keep:
-                lives[touch.buffer] = (lives.get(touch.buffer, (index, index))[0], index)
+        for ref in refs(command.op):
+            if ref.buffer not in keep:
+                lives[ref.buffer] = (lives.get(ref.buffer, (index, index))[0], index)
     return lives
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
+from typing import NamedTuple
 
 from .program import Buffer, Command, Copy, GemmJob, KernelCall, Move, Ref, Schedule
 from .transfer import Region, overlap
@@ -67,11 +69,6 @@ def _job_touches(job: GemmJob) -> Iterator[Touch]:
     yield matrix(job.z, lines, line, job.z_stride, True)
 
 
-def conflict(a: Touch, b: Touch) -> bool:
-    """Whether two commands with these touches must keep their order."""
-    return (a.write or b.write) and a.buffer == b.buffer and overlap(a.region, b.region)
-
-
 def waits_for_jobs(ops: Sequence[GemmJob | KernelCall]) -> list[bool]:
     """Of commands that follow one another, which are jobs that will have the AFTER flag for the sake of another one.
 
@@ -103,31 +100,34 @@ def order(schedule: Schedule, places: Mapping[str, tuple[str, int]]) -> Schedule
     it: whoever used one of its bytes before must be done.
     """
     begun: set[str] = set()
-    open_touches: dict[tuple[str, int], list[tuple[int, Touch]]] = {}
+    open_touches: dict[tuple[str, int], list[_Open]] = {}
     progress = _Progress()
     commands = []
     for index, command in enumerate(schedule.commands):
         mine = []
         for touch in touches(command.op, schedule.buffers):
+            buffer, region = schedule.buffers[touch.buffer], touch.region
+            space, offset = places[touch.buffer]
             if touch.buffer not in begun:
                 begun.add(touch.buffer)
-                space, offset = places[touch.buffer]
-                mine.append(Touch(space, Region(offset, schedule.buffers[touch.buffer].bytes), True))
-            assert touch.region.offset >= 0 and touch.region.end <= schedule.buffers[touch.buffer].bytes, (
-                f"{command} reaches outside {schedule.buffers[touch.buffer]}"
-            )
-            space, offset = places[touch.buffer]
-            mine.append(Touch(space, touch.region.shifted(offset), touch.write))
-        needed: set[int] = set()
+                mine += _on_pages(space, Region(offset, buffer.bytes), True)
+            assert region.offset >= 0 and region.end <= buffer.bytes, f"{command} reaches outside {buffer}"
+            mine += _on_pages(space, region.shifted(offset), touch.write)
+        kind = kind_of(command.op)
+        known = progress.known(kind)
+        needed = [
+            (i, region, t.region)
+            for t in mine
+            for begin, end, region, write, i, other, ordinal in open_touches.get(t.page, ())
+            if known[other] <= ordinal and begin < t.end and t.begin < end and (write or t.write)
+        ]
+        ordinal = progress.counts[kind]
+        commands.append(Command(command.op, command.node, progress.start(kind, known, needed)))
         for t in mine:
-            for page in _pages(t):
-                for i, other in open_touches.get(page, ()):
-                    if i not in needed and conflict(t, other):
-                        needed.add(i)
-        commands.append(replace(command, after=progress.start(index, command, needed)))
-        for touch in mine:
-            for page in _pages(touch):
-                _open(open_touches.setdefault(page, []), index, touch, page[1])
+            opened = open_touches.setdefault(t.page, [])
+            if t.write and t.region.dense:  # it stands for what it covers
+                opened[:] = [o for o in opened if o.begin < t.begin or t.end < o.end]
+            opened.append(_Open(t.begin, t.end, t.region, t.write, index, kind, ordinal))
     return replace(schedule, commands=tuple(commands))
 
 
@@ -135,48 +135,63 @@ PAGE_BYTES = 8192
 """Touches are looked up by the pages they lie in."""
 
 
-def _pages(touch: Touch) -> list[tuple[str, int]]:
-    low, end = touch.region.offset // PAGE_BYTES, (touch.region.end - 1) // PAGE_BYTES
-    return [(touch.buffer, page) for page in range(low, end + 1)]
+class _Part(NamedTuple):
+    """Bytes [begin, end) of a ``page``, in which a command touches ``region``."""
+
+    page: tuple[str, int]
+    begin: int
+    end: int
+    region: Region
+    write: bool
 
 
-def _open(open_touches: list[tuple[int, Touch]], index: int, touch: Touch, page: int) -> None:
-    """Adds a touch to those of a page; one that a later write covers there is dropped: the write stands for it."""
-    if touch.write and touch.region.dense:
+class _Open(NamedTuple):
+    """The same of the command ``index``, which is number ``ordinal`` of its queue."""
+
+    begin: int
+    end: int
+    region: Region
+    write: bool
+    index: int
+    kind: int
+    ordinal: int
+
+
+def _on_pages(space: str, region: Region, write: bool) -> Iterator[_Part]:
+    low, end = region.offset, region.end
+    for page in range(low // PAGE_BYTES, (end - 1) // PAGE_BYTES + 1):
         start = page * PAGE_BYTES
-        low, end = touch.region.offset, touch.region.end
-        open_touches[:] = [
-            (i, t)
-            for i, t in open_touches
-            if max(t.region.offset, start) < low or end < min(t.region.end, start + PAGE_BYTES)
-        ]
-    open_touches.append((index, touch))
+        yield _Part((space, page), max(low, start), min(end, start + PAGE_BYTES), region, write)
 
 
 class _Progress:
     """What is known to have finished when a command starts: per command, a count for each kind."""
 
     def __init__(self) -> None:
-        self.starts: list[tuple[int, ...]] = []
+        self.starts: list[Sequence[int]] = []
         self.ordinals: list[tuple[int, int]] = []
-        self.latest: dict[int, tuple[int, ...]] = {}
+        self.latest: dict[int, Sequence[int]] = {}
         self.counts = [0] * len(KINDS)
 
-    def start(self, index: int, command: Command, needed: Iterable[int]) -> tuple[int, ...]:
-        """Starts the next command, which needs ``needed`` finished; returns those that nothing else implies."""
-        kind = kind_of(command.op)
+    def known(self, kind: int) -> list[int]:
+        """What has finished when the next command of ``kind`` may start, whatever it needs."""
         known = list(self.latest.get(kind, (0,) * len(KINDS)))
         if kind != GEMM:
             known[kind] = self.counts[kind]
+        return known
+
+    def start(self, kind: int, known: list[int], needed: Iterable[tuple[int, Region, Region]]) -> tuple[int, ...]:
+        """Starts the next command, of ``kind``; returns those of the ``needed`` that nothing else implies: those whose
+        region overlaps its own. ``known`` becomes what has finished then."""
         after = []
-        for j in sorted(needed, reverse=True):
+        for j, theirs, mine in sorted(needed, key=itemgetter(0), reverse=True):
             other, ordinal = self.ordinals[j]
-            if known[other] <= ordinal:
+            if known[other] <= ordinal and overlap(theirs, mine):
                 after.append(j)
-                known = [max(a, b) for a, b in zip(known, self.starts[j], strict=True)]
+                known[:] = map(max, known, self.starts[j])
                 known[other] = max(known[other], ordinal + 1 if other != kind else self.counts[kind])
-        self.starts.append(tuple(known))
+        self.starts.append(known)
         self.ordinals.append((kind, self.counts[kind]))
         self.counts[kind] += 1
-        self.latest[kind] = tuple(known)
-        return tuple(sorted(after))
+        self.latest[kind] = known
+        return tuple(reversed(after))

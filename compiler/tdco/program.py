@@ -74,6 +74,15 @@ class Move:
     to_l2: bool
 
 
+def refs(op: GemmJob | KernelCall | Copy | Move) -> list[Ref]:
+    """All that a command names."""
+    if isinstance(op, GemmJob):
+        return [op.x, op.w, op.y, op.z] if op.y else [op.x, op.w, op.z]
+    if isinstance(op, KernelCall):
+        return [ref for ref in op.refs if ref]
+    return [op.l1, op.l2] if isinstance(op, Copy) else [op.l2, op.l3]
+
+
 @dataclass(frozen=True)
 class Command:
     """A command in issue order. ``after``: indices of earlier commands that must have finished before it starts."""

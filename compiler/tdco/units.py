@@ -19,7 +19,7 @@ from .layout import Layout
 from .ops import get_op
 from .order import waits_for_jobs
 from .orient import orient
-from .program import GemmJob, KernelCall, Ref
+from .program import GemmJob, KernelCall, Ref, refs
 from .transfer import Region, copies, overlap
 from .work import Access, Tiling, Work, describe, ranges, read_storages, scratch_bytes
 
@@ -137,7 +137,7 @@ def _tile_units(
             orient(c, costs.job, after) if isinstance(c, GemmJob) else bounded(c, operands, room)
             for c, after in zip(run, waits, strict=True)
         )
-        named = {ref.buffer for c in ops for ref in _refs(c)}
+        named = {ref.buffer for c in ops for ref in refs(c)}
         mine = _merged(u for u in uses if u.block in named)
         cycles = sum(map(costs.op, ops, waits))
         after_cycles = costs.op(ops[0], on_engine) - costs.op(ops[0])
@@ -165,11 +165,6 @@ def _place(
         name = f"{storage}@{base}{order}{list(shape)}{list(access.view.strides)}".replace(" ", "")
     block = Block(name, storage, prod(shape) * item, parts)
     return access.operand(Ref(name), start, shape), block, regions
-
-
-def _refs(op: GemmJob | KernelCall) -> Iterator[Ref]:
-    refs = (op.x, op.w, op.y, op.z) if isinstance(op, GemmJob) else op.refs
-    return (ref for ref in refs if ref)
 
 
 def _hull_bytes(operand: Operand) -> int:
