@@ -18,13 +18,16 @@ CRUMB_BYTES = 256
 
 @dataclass(slots=True)
 class Held:
-    """A block in L1 under ``name``, from byte ``offset`` on. Times are modelled cycles: ``ready`` when its content is
-    there, ``busy_until`` when its last user so far is done. ``dirty``: L2 does not have its content.
+    """A block in L1 under ``name``, from byte ``offset`` on, and the units still to use it, in order. Times are modelled
+    cycles: ``fetch_cycles`` is what it takes to move it here or back; ``ready`` when its content is there,
+    ``busy_until`` when its last user so far is done. ``dirty``: L2 does not have its content.
     ``writing``: some of its content is still to be computed, so that it has to stay."""
 
     block: Block
     name: str
     offset: int
+    users: Sequence[int]
+    fetch_cycles: int
     ready: int
     busy_until: int
     dirty: bool = False

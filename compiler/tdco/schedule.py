@@ -257,12 +257,12 @@ class _Scheduler:
         """
         unit = self.units[index]
         busy = {use.block for use in unit.uses}
-        scores: dict[int, tuple[int, float]] = {}
+        scores = self._scores(busy, index)
         for use in unit.uses:
             if use.block not in self.held:
                 block = self.blocks[use.block]
                 cycles, earliest = self._fetch(block, use.read)
-                free_at, _, _ = self._room(block, start - cycles, earliest, busy, index, scores)
+                free_at, _, _ = self._room(block, start - cycles, earliest, busy, scores)
                 ready = free_at
                 if cycles:
                     ready = max(earliest, free_at + HOP_CYCLES) + cycles + HOP_CYCLES
@@ -354,7 +354,6 @@ class _Scheduler:
         users = self.users[name]
         while users and self.done[users[0]]:
             users.pop(0)
-        left = [i for i in users if not self.done[i]]
         if use.write:
             self.writers[name] -= 1
             held.writing = self.writers[name] > 0
@@ -364,14 +363,15 @@ class _Scheduler:
             if self.goes_home.get(name) == "parts":
                 self._send(held, [(r.offset, r) for r in use.regions], node)
                 held.dirty = held.writing
-            elif not held.writing and held.block.storage and (self.goes_home.get(name) or self._far(held, left)):
+            elif not held.writing and held.block.storage and (self.goes_home.get(name) or self._far(held)):
                 self._send(held, held.block.parts, node)
                 held.dirty = False
-        if not left:
+        if not users:
             self._drop(held)
 
-    def _far(self, held: Held, left: Sequence[int]) -> bool:
+    def _far(self, held: Held) -> bool:
         """Whether the next users come late enough for the block to leave L1 in between."""
+        left = [i for i in held.users if not self.done[i]]
         if not left or held.block.bytes <= FLAG_BYTES:
             return False
         return any(b - a > FAR_UNITS for a, b in pairwise([self.oldest, *left]))
@@ -414,11 +414,10 @@ class _Scheduler:
         needed: int,
         earliest: int,
         busy: Collection[str],
-        index: int,
-        scores: dict[int, tuple[int, float]],
+        scores: Sequence[tuple[int, float]],
     ) -> tuple[int, int, list[Segment]]:
         """(cycle from which it is free, offset, segments) of the best place for ``block``: of the cheapest, a large one
-        takes the first and a small one the last. ``scores`` keeps what is known of segments, by their number.
+        takes the first and a small one the last. ``scores``: of all segments.
 
         Raises:
             NoRoom: there is none.
@@ -427,17 +426,14 @@ class _Scheduler:
         found: tuple[int, int, list[Segment]] | None = None
         segments = self.l1.segments
         begin, wanted = max(needed, earliest), (earliest or needed) - SLACK_CYCLES
+        most = inf  # cycles of fetching again, where there is something better beyond that
         for offset, first, last in self.l1.windows(aligned(block.bytes), block.bytes >= self.large_bytes):
             free_at, again = 0, 0.0
-            for n in range(first, last + 1):
-                score = scores.get(n)
-                if score is None:
-                    score = scores[n] = self._score(segments[n], busy, index)
-                at, cycles = score
-                if at < 0:
+            for at, cycles in scores[first : last + 1]:
+                again += cycles
+                if again >= most:
                     break
                 free_at = at if at > free_at else free_at
-                again += cycles
             else:
                 late: float = free_at - begin if free_at > begin else 0
                 if self.slack and free_at > wanted:
@@ -445,6 +441,7 @@ class _Scheduler:
                 cost = late + REFETCH_WEIGHT * again if self.ahead else 0
                 if cost < least:
                     least, found = cost, (free_at, offset, segments[first : last + 1])
+                    most = cost / REFETCH_WEIGHT
                 if cost == 0:
                     break
         if found is None:
@@ -458,7 +455,7 @@ class _Scheduler:
         if not self.ahead:  # one node after the other, each with L1 to itself
             for held in [h for n, h in self.held.items() if n not in busy and not h.writing]:
                 self._evict(held, unit.node)
-        _, offset, segments = self._room(block, needed - cycles, earliest, busy, index, {})
+        _, offset, segments = self._room(block, needed - cycles, earliest, busy, self._scores(busy, index))
         for held in {id(s.held): s.held for s in segments if s.held}.values():
             self._evict(held, unit.node)
         free_at = 0
@@ -468,7 +465,7 @@ class _Scheduler:
         name = f"{block.name}#{self.copies}"
         self.copies += 1
         ready = free_at
-        held = Held(block, name, offset, ready, ready)
+        held = Held(block, name, offset, self.users[block.name], self.step.move_cycles[block.name], ready, ready)
         self.l1.take(held)
         self.held[block.name] = held
         self.buffers[name] = Buffer(name, block.bytes, "l1", block.storage or self.blocks[block.name].name)
@@ -483,17 +480,20 @@ class _Scheduler:
             held.writing = True
         return held
 
-    def _score(self, segment: Segment, busy: Collection[str], index: int) -> tuple[int, float]:
-        """When a segment is free, -1 if it cannot be had, and what it costs to fetch again what must leave it."""
-        held = segment.held
-        if held is None:
-            return segment.free_at, 0.0
-        if held.writing or held.block.name in busy:
-            return -1, 0.0
-        cycles = self.step.move_cycles[held.block.name]
-        following = next(i for i in self.users[held.block.name] if not self.done[i])
-        again = cycles * (1 + held.dirty) * (1 + 40 / (1 + abs(following - index)))
-        return max(held.busy_until, self.out_free + cycles if held.dirty else 0), again
+    def _scores(self, busy: Collection[str], index: int) -> list[tuple[int, float]]:
+        """Of every segment: when it is free, and what it costs to fetch again what must leave it for unit ``index``;
+        infinite if it cannot be had."""
+        scores = []
+        for segment in self.l1.segments:
+            held = segment.held
+            if held is None:
+                scores.append((segment.free_at, 0.0))
+            elif held.writing or held.block.name in busy:
+                scores.append((0, inf))
+            else:
+                again = held.fetch_cycles * (1 + held.dirty) * (1 + 40 / (1 + abs(held.users[0] - index)))
+                scores.append((max(held.busy_until, self.out_free + held.fetch_cycles if held.dirty else 0), again))
+        return scores
 
     def _evict(self, held: Held, node: int) -> None:
         if held.dirty:
