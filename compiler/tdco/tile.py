@@ -379,7 +379,7 @@ def compute_cycles(work: Work, sizes: Mapping[str, int], costs: Costs) -> float:
     scratch = (Ref("scratch"), scratch_bytes(work.domain, sizes))
     lowered = op.lower(work.node, tile)
     return sum(
-        costs.op(orient(c, costs.job, after) if isinstance(c, GemmJob) else bounded(c, every, scratch), after)
+        costs.op(orient(c, costs, after) if isinstance(c, GemmJob) else bounded(c, every, scratch), after)
         for c, after in zip(lowered, waits_for_jobs(lowered), strict=True)
     )
 

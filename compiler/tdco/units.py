@@ -134,7 +134,7 @@ def _tile_units(
         run = tuple(group)
         waits = waits_for_jobs(run)
         ops = tuple(
-            orient(c, costs.job, after) if isinstance(c, GemmJob) else bounded(c, operands, room)
+            orient(c, costs, after) if isinstance(c, GemmJob) else bounded(c, operands, room)
             for c, after in zip(run, waits, strict=True)
         )
         named = {ref.buffer for c in ops for ref in refs(c)}
