@@ -18,9 +18,9 @@ CRUMB_BYTES = 256
 
 @dataclass(slots=True)
 class Held:
-    """A block in L1 under ``name``, from byte ``offset`` on, and the units still to use it, in order. Times are modelled
-    cycles: ``fetch_cycles`` is what it takes to move it here or back; ``ready`` when its content is there,
-    ``busy_until`` when its last user so far is done. ``dirty``: L2 does not have its content.
+    """A block in L1 under ``name``, from byte ``offset`` on. ``users``: units still to use it, in order; the first is
+    not done. Times are modelled cycles: ``fetch_cycles`` of moving it here or back, ``ready`` when its content is
+    there, ``busy_until`` when its last user so far is done. ``dirty``: L2 does not have its content.
     ``writing``: some of its content is still to be computed, so that it has to stay."""
 
     block: Block

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -25,8 +25,7 @@ def kind_of(op: Op) -> int:
     return GEMM if isinstance(op, GemmJob) else CALL
 
 
-@dataclass(frozen=True)
-class Touch:
+class Touch(NamedTuple):
     """Bytes of a buffer that a command reads or writes."""
 
     buffer: str

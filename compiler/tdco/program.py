@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Ref:
+class Ref(NamedTuple):
     """A byte address, symbolic until the memory plan is made: ``offset`` bytes into ``buffer``."""
 
     buffer: str
     offset: int = 0
+
+    def shifted(self, offset: int) -> Ref:
+        return Ref(self.buffer, self.offset + offset)
 
 
 @dataclass(frozen=True, kw_only=True)

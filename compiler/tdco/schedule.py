@@ -69,7 +69,7 @@ def schedule_units(blocks: Mapping[str, Block], units: Sequence[Unit], costs: Co
     Raises:
         TdcoError: a node's blocks do not fit L1.
     """
-    found: dict[tuple[int, bool, bool], Planned] = {}
+    found: dict[tuple[int, bool, bool], _Scheduler] = {}
     step = _look_at(blocks, units, costs, stay)
 
     def look(ahead: int, feeding: bool, slack: bool = False) -> None:
@@ -87,8 +87,8 @@ def schedule_units(blocks: Mapping[str, Block], units: Sequence[Unit], costs: Co
     ahead, feeding, _ = min(found, key=lambda order: found[order].cycles)
     with suppress(NoRoom):
         look(ahead, feeding, slack=True)
-    tried = [(_named(*order), planned.cycles) for order, planned in found.items()]
-    return replace(min(found.values(), key=lambda planned: planned.cycles), tried=tuple(tried))
+    tried = [(_named(*order), scheduler.cycles) for order, scheduler in found.items()]
+    return min(found.values(), key=lambda scheduler: scheduler.cycles).planned(tuple(tried))
 
 
 def _named(ahead: int, feeding: bool, slack: bool) -> str:
@@ -165,13 +165,13 @@ class _Scheduler:
         self.free = {True: 0, False: 0}  # engine, cores
         self.in_free = self.out_free = 0
         self.busy = {"engine": 0, "cores": 0, "in": 0, "out": 0}
-        self.commands: list[Command] = []
+        self.commands: list[tuple[GemmJob | KernelCall | Copy, Mapping[str, str], int]] = []  # names of blocks, node
         self.buffers: dict[str, Buffer] = {}
         self.offsets: dict[str, int] = {}
         self.copies = 0
 
-    def run(self) -> Planned:
-        """Schedules all units.
+    def run(self) -> _Scheduler:
+        """Schedules all units; returns itself.
 
         Raises:
             NoRoom: what must be in L1 together does not fit.
@@ -186,9 +186,17 @@ class _Scheduler:
                 self.missing[follower] -= 1
                 if not self.missing[follower]:
                     ready.add(follower)
-        cycles = max(*self.free.values(), self.in_free, self.out_free)
+        return self
+
+    @property
+    def cycles(self) -> int:
+        return max(*self.free.values(), self.in_free, self.out_free)
+
+    def planned(self, tried: tuple[tuple[str, int], ...]) -> Planned:
+        """What was scheduled, the best of what was ``tried``."""
+        commands = tuple(Command(_renamed(op, names), node) for op, names, node in self.commands)
         busy = (self.busy["engine"], self.busy["cores"], self.busy["in"], self.busy["out"])
-        return Planned(tuple(self.commands), self.buffers, self.offsets, cycles, busy)
+        return Planned(commands, self.buffers, self.offsets, self.cycles, busy, tried)
 
     def _admitted(self, near: Sequence[int]) -> list[int]:
         """Of the units ``near``, those that leave enough room for the oldest node: what a unit begins to compute stays
@@ -338,7 +346,7 @@ class _Scheduler:
         for follower in self.step.followers[index]:
             hop = 0 if self.units[follower].on_engine == unit.on_engine else HOP_CYCLES
             self.inputs_done[follower] = max(self.inputs_done[follower], end + hop)
-        self.commands += [Command(_renamed(op, names), unit.node) for op in unit.ops]
+        self.commands += [(op, names, unit.node) for op in unit.ops]
         for use in sorted(unit.uses, key=lambda u: u.write):  # what is written makes older copies worthless
             self._used(self.held[use.block], use, end, unit.node)
 
@@ -400,7 +408,7 @@ class _Scheduler:
     def _copy(self, held: Held, parts: Sequence[tuple[int, Region]], node: int, *, to_l1: bool) -> None:
         for at, r in parts:
             copy = Copy(Ref(held.name, at), Ref(held.block.storage, r.offset), r.row_bytes, r.rows, r.stride, to_l1)
-            self.commands.append(Command(copy, node))
+            self.commands.append((copy, {}, node))
 
     def _fetch(self, block: Block, read: bool) -> tuple[int, int]:
         """(cycles of fetching the block, when that could begin at the earliest); zeros if nothing is fetched."""
@@ -501,15 +509,17 @@ class _Scheduler:
         self._drop(held)
 
 
-def _renamed(op: GemmJob | KernelCall, names: Mapping[str, str]) -> GemmJob | KernelCall:
-    """``op`` on the buffers that hold its blocks."""
+def _renamed(op: GemmJob | KernelCall | Copy, names: Mapping[str, str]) -> GemmJob | KernelCall | Copy:
+    """``op`` on the buffers that hold its blocks; a copy names them already."""
 
     def buffer(ref: Ref) -> Ref:
         return Ref(names[ref.buffer], ref.offset)
 
     if isinstance(op, GemmJob):
         return replace(op, x=buffer(op.x), w=buffer(op.w), z=buffer(op.z), y=op.y and buffer(op.y))
-    return replace(op, refs=tuple(ref and buffer(ref) for ref in op.refs))
+    if isinstance(op, KernelCall):
+        return replace(op, refs=tuple(ref and buffer(ref) for ref in op.refs))
+    return op
 
 
 def _homecoming(units: Sequence[Unit], blocks: Mapping[str, Block], stay: Collection[str]) -> dict[str, str]:
