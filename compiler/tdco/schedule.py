@@ -157,6 +157,7 @@ class _Scheduler:
         self.l1 = L1(costs.cfg.l1_reserved_bytes, costs.cfg.l1_bytes)
         self.held: dict[str, Held] = {}
         self.home: dict[str, list[tuple[int, int, int]]] = {}
+        self.arrived: dict[str, dict[str, int]] = {}  # by storage and block, as long as nothing is sent there
         self.done = [False] * len(self.units)
         self.oldest = 0  # unit that is not done
         self.inputs_done = [0] * len(self.units)  # when the units before it are, and it knows
@@ -316,9 +317,12 @@ class _Scheduler:
 
     def _at_home(self, block: Block) -> int:
         """When all of the block's content is in L2."""
-        written = self.home.get(block.storage, ())
-        low, end = self.step.spans[block.name]
-        return max((time for a, z, time in written if a < end and low < z), default=0)
+        arrived = self.arrived.setdefault(block.storage, {})
+        if block.name not in arrived:
+            written = self.home.get(block.storage, ())
+            low, end = self.step.spans[block.name]
+            arrived[block.name] = max((time for a, z, time in written if a < end and low < z), default=0)
+        return arrived[block.name]
 
     def _place_unit(self, index: int, start: int) -> None:
         unit = self.units[index]
@@ -402,8 +406,8 @@ class _Scheduler:
         self.out_free = held.busy_until = begin + cycles
         self.busy["out"] += cycles
         self._copy(held, parts, node, to_l1=False)
-        for _, r in parts:
-            self.home.setdefault(held.block.storage, []).append((r.offset, r.end, self.out_free))
+        self.arrived.pop(held.block.storage, None)
+        self.home.setdefault(held.block.storage, []).extend((r.offset, r.end, self.out_free) for _, r in parts)
 
     def _copy(self, held: Held, parts: Sequence[tuple[int, Region]], node: int, *, to_l1: bool) -> None:
         for at, r in parts:
