@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 
@@ -59,26 +60,17 @@ class L1:
             self._windows[key] = sorted(self._places(size_bytes), key=itemgetter(0), reverse=not from_start)
         return self._windows[key]
 
-    def _places(self, size_bytes: int) -> Iterator[Window]:
-        segments = self.segments
-        top, last = segments[-1].end, 0
-        for first, segment in enumerate(segments):
-            end = segment.start + size_bytes
-            if end > top:
-                break
-            while segments[last].end < end:
-                last += 1
-            yield segment.start, first, last
-        first = len(segments) - 1
-        for last in range(len(segments) - 1, -1, -1):
-            offset = (segments[last].end - size_bytes) // 16 * 16
-            if offset < segments[0].start:
-                break
-            first = min(first, last)
-            while segments[first].start > offset:
-                first -= 1
-            if segments[first].start != offset:
-                yield offset, first, last
+    def _places(self, size_bytes: int) -> list[Window]:
+        starts, ends = [s.start for s in self.segments], [s.end for s in self.segments]
+        low, high = starts[0], ends[-1] - size_bytes
+        found = [(at, n, bisect_left(ends, at + size_bytes)) for n, at in enumerate(starts) if at <= high]
+        for last, end in enumerate(ends):
+            offset = (end - size_bytes) // 16 * 16
+            if offset >= low:
+                first = bisect_right(starts, offset) - 1
+                if starts[first] != offset:
+                    found.append((offset, first, last))
+        return found
 
     def take(self, held: Held) -> None:
         """Puts ``held`` at its offset, where everything is free."""

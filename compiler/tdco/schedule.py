@@ -8,16 +8,17 @@ decides how early it can be fetched, so a good place is one that has been free f
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from math import inf
 
 from .cost import HOP_CYCLES, Costs
 from .errors import TdcoError
 from .l1 import L1, Held, Segment
-from .program import Buffer, Command, Copy, GemmJob, KernelCall, Ref
+from .program import Buffer, Command, Copy, GemmJob, Ref
 from .transfer import Region, overlap
 from .units import Block, Unit, Use
 from .work import aligned
@@ -161,15 +162,13 @@ class _Scheduler:
         self.done = [False] * len(self.units)
         self.oldest = 0  # unit that is not done
         self.inputs_done = [0] * len(self.units)  # when the units before it are, and it knows
-        self.place = [0] * len(self.units)  # number of an engine's unit's first command
+        self.place = [0] * len(self.units)  # of an engine's unit, in the order of ``issued``
         self.fence = 0  # place of the last unit that waited for all jobs before it
         self.free = {True: 0, False: 0}  # engine, cores
         self.in_free = self.out_free = 0
         self.busy = {"engine": 0, "cores": 0, "in": 0, "out": 0}
-        self.commands: list[tuple[GemmJob | KernelCall | Copy, Mapping[str, str], int]] = []  # names of blocks, node
-        self.buffers: dict[str, Buffer] = {}
-        self.offsets: dict[str, int] = {}
-        self.copies = 0
+        self.issued: list[Callable[[], Iterator[Command]]] = []  # units and copies
+        self.placed: list[Held] = []
 
     def run(self) -> _Scheduler:
         """Schedules all units; returns itself.
@@ -195,9 +194,11 @@ class _Scheduler:
 
     def planned(self, tried: tuple[tuple[str, int], ...]) -> Planned:
         """What was scheduled, the best of what was ``tried``."""
-        commands = tuple(Command(_renamed(op, names), node) for op, names, node in self.commands)
+        commands = tuple(command for issue in self.issued for command in issue())
+        buffers = {h.name: Buffer(h.name, h.block.bytes, "l1", h.block.storage or h.block.name) for h in self.placed}
+        offsets = {held.name: held.offset for held in self.placed}
         busy = (self.busy["engine"], self.busy["cores"], self.busy["in"], self.busy["out"])
-        return Planned(commands, self.buffers, self.offsets, self.cycles, busy, tried)
+        return Planned(commands, buffers, offsets, self.cycles, busy, tried)
 
     def _admitted(self, near: Sequence[int]) -> list[int]:
         """Of the units ``near``, those that leave enough room for the oldest node: what a unit begins to compute stays
@@ -338,7 +339,7 @@ class _Scheduler:
         if unit.on_engine:
             if follows := self._waits_for_jobs(index):
                 cycles += unit.after_cycles
-            self.place[index] = len(self.commands)
+            self.place[index] = len(self.issued)
             if follows or unit.waits:
                 self.fence = self.place[index]
         end = start + cycles
@@ -350,7 +351,7 @@ class _Scheduler:
         for follower in self.step.followers[index]:
             hop = 0 if self.units[follower].on_engine == unit.on_engine else HOP_CYCLES
             self.inputs_done[follower] = max(self.inputs_done[follower], end + hop)
-        self.commands += [(op, names, unit.node) for op in unit.ops]
+        self.issued.append(partial(_commands, unit, names))
         for use in sorted(unit.uses, key=lambda u: u.write):  # what is written makes older copies worthless
             self._used(self.held[use.block], use, end, unit.node)
 
@@ -405,14 +406,9 @@ class _Scheduler:
         begin = max(self.out_free, held.busy_until + HOP_CYCLES)
         self.out_free = held.busy_until = begin + cycles
         self.busy["out"] += cycles
-        self._copy(held, parts, node, to_l1=False)
+        self.issued.append(partial(_copies, held, parts, node, to_l1=False))
         self.arrived.pop(held.block.storage, None)
         self.home.setdefault(held.block.storage, []).extend((r.offset, r.end, self.out_free) for _, r in parts)
-
-    def _copy(self, held: Held, parts: Sequence[tuple[int, Region]], node: int, *, to_l1: bool) -> None:
-        for at, r in parts:
-            copy = Copy(Ref(held.name, at), Ref(held.block.storage, r.offset), r.row_bytes, r.rows, r.stride, to_l1)
-            self.commands.append((copy, {}, node))
 
     def _fetch(self, block: Block, read: bool) -> tuple[int, int]:
         """(cycles of fetching the block, when that could begin at the earliest); zeros if nothing is fetched."""
@@ -474,20 +470,18 @@ class _Scheduler:
         for start, end, at in [(s.start, s.end, s.free_at) for s in self.l1.segments if s.held is None]:
             if start < offset + block.bytes and offset < end:
                 free_at = max(free_at, at)
-        name = f"{block.name}#{self.copies}"
-        self.copies += 1
+        name = f"{block.name}#{len(self.placed)}"
         ready = free_at
         held = Held(block, name, offset, self.users[block.name], self.step.move_cycles[block.name], ready, ready)
         self.l1.take(held)
         self.held[block.name] = held
-        self.buffers[name] = Buffer(name, block.bytes, "l1", block.storage or self.blocks[block.name].name)
-        self.offsets[name] = offset
+        self.placed.append(held)
         if cycles:
             begin = max(earliest, free_at + HOP_CYCLES)
             self.in_free = begin + cycles
             self.busy["in"] += cycles
             held.ready = held.busy_until = self.in_free + HOP_CYCLES
-            self._copy(held, block.parts, unit.node, to_l1=True)
+            self.issued.append(partial(_copies, held, block.parts, unit.node, to_l1=True))
         elif self.writers.get(block.name):
             held.writing = True
         return held
@@ -513,17 +507,25 @@ class _Scheduler:
         self._drop(held)
 
 
-def _renamed(op: GemmJob | KernelCall | Copy, names: Mapping[str, str]) -> GemmJob | KernelCall | Copy:
-    """``op`` on the buffers that hold its blocks; a copy names them already."""
+def _commands(unit: Unit, names: Mapping[str, str]) -> Iterator[Command]:
+    """Of a unit, on the buffers that hold its blocks."""
 
     def buffer(ref: Ref) -> Ref:
         return Ref(names[ref.buffer], ref.offset)
 
-    if isinstance(op, GemmJob):
-        return replace(op, x=buffer(op.x), w=buffer(op.w), z=buffer(op.z), y=op.y and buffer(op.y))
-    if isinstance(op, KernelCall):
-        return replace(op, refs=tuple(ref and buffer(ref) for ref in op.refs))
-    return op
+    for op in unit.ops:
+        if isinstance(op, GemmJob):
+            y = op.y and buffer(op.y)
+            yield Command(replace(op, x=buffer(op.x), w=buffer(op.w), z=buffer(op.z), y=y), unit.node)
+        else:
+            yield Command(replace(op, refs=tuple(ref and buffer(ref) for ref in op.refs)), unit.node)
+
+
+def _copies(held: Held, parts: Sequence[tuple[int, Region]], node: int, *, to_l1: bool) -> Iterator[Command]:
+    """Of ``parts`` of a block."""
+    for at, r in parts:
+        l1, l2 = Ref(held.name, at), Ref(held.block.storage, r.offset)
+        yield Command(Copy(l1, l2, r.row_bytes, r.rows, r.stride, to_l1), node)
 
 
 def _homecoming(units: Sequence[Unit], blocks: Mapping[str, Block], stay: Collection[str]) -> dict[str, str]:
