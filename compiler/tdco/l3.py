@@ -12,7 +12,9 @@ from bisect import bisect
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from heapq import heapify, heappop, heappush
 from itertools import accumulate, chain, pairwise
+from math import inf
 
 import numpy as np
 
@@ -34,9 +36,6 @@ OUTSIDE: Gap = (-1, -1)
 
 WINDOW = "~"
 """Between the name of a tensor and the number of its window."""
-
-Span = tuple[int, int, int]
-"""(begin, end, bytes): so many from command ``begin`` up to ``end``."""
 
 Away = Mapping[str, frozenset[Gap]]
 """The gaps, by tensor, in which it is not in L2."""
@@ -92,8 +91,8 @@ class Tensor:
                 if b - a > 1 and (self.kept or a >= complete):
                     yield n, i
 
-    def spans(self, gap: Gap, commands: int) -> Iterator[Span]:
-        """What leaves L2 in a gap, of a step of so many commands."""
+    def spans(self, gap: Gap, commands: int) -> Iterator[tuple[int, int, int]]:
+        """(begin, end, bytes): what leaves L2 in a gap, before which commands, of as many as a step has."""
         if gap != OUTSIDE:
             piece, i = self.pieces[gap[0]], gap[1]
             yield piece.uses[i] + 1, piece.uses[i + 1], aligned(self.bytes(piece))
@@ -198,71 +197,54 @@ def choose(
     ``live``: bytes of L2 at each command if all stay. More than ``limit`` remain only where nothing helps.
     ``dearer``: what to multiply the price of a tensor by.
     """
-    live = live.copy()
+    live, over = live.copy(), np.maximum(live - limit, 0)
+    outside = {name: tensor.cycles({OUTSIDE}, costs) for name, tensor in tensors.items() if tensor.kept}
+    relieved: dict[tuple[str, Gap], int] = {}  # bytes too many at all commands together
+
+    def price(name: str, gone: Collection[Gap], gaps: Sequence[Gap]) -> float:
+        """Cycles per byte and command of relief; infinite if the last gap brings none."""
+        tensor = tensors[name]
+        for gap in gaps:
+            if (name, gap) not in relieved:
+                spans = tensor.spans(gap, len(over))
+                relieved[name, gap] = sum(int(np.minimum(over[a:b], n).sum()) for a, b, n in spans)
+        if not relieved[name, gaps[-1]]:
+            return inf
+        cycles = sum(outside[name] if gap == OUTSIDE else tensor.more_cycles(gone, gap, costs) for gap in gaps)
+        return dearer.get(name, 1.0) * cycles / sum(relieved[name, gap] for gap in gaps)
+
     away: dict[str, frozenset[Gap]] = {}
-
-    def exits(name: str) -> _Exits:
-        return _exits(tensors[name], away.get(name, frozenset()), len(live), costs, dearer.get(name, 1.0))
-
-    open_exits = {name: exits(name) for name in tensors}
-    while (live > limit).any():
-        best = min(_options(open_exits, np.maximum(live - limit, 0)), default=None)
-        if best is None:
-            break
-        _, name, more = best
-        away[name] = away.get(name, frozenset()) | frozenset(more)
-        open_exits[name] = exits(name)
-        _change(live, tensors[name], more, -1)
+    waiting = [(0.0, name, gaps, 0) for name, tensor in tensors.items() for gaps in _steps(tensor, frozenset())]
+    heapify(waiting)
+    while waiting and over.any():
+        _, name, gaps, known = heappop(waiting)  # at a price that was right once, and can only have risen
+        gone = away.get(name, frozenset())
+        if known != len(gone):
+            continue
+        step = price(name, gone, gaps), name, gaps, known
+        if waiting and waiting[0] < step:
+            if step[0] < inf:
+                heappush(waiting, step)
+        elif step[0] < inf:
+            away[name] = gone | frozenset(gaps)
+            for more in _steps(tensors[name], away[name]):  # at other prices than before
+                heappush(waiting, (0.0, name, more, len(away[name])))
+            _change(live, tensors[name], gaps, -1)
+            over = np.maximum(live - limit, 0)
+            relieved.clear()
     _take_back(tensors, away, live, limit, costs)
     return away, live
 
 
-@dataclass(frozen=True)
-class _Exits:
-    """Where else a tensor may leave L2: (cycles of moves, gap, its spans), and the one ``outside`` its uses that goes
-    before or together with these."""
-
-    outside: tuple[float, list[Span]] | None
-    gaps: list[tuple[float, Gap, list[Span]]]
-
-
-def _exits(tensor: Tensor, gone: Collection[Gap], commands: int, costs: Costs, factor: float) -> _Exits:
-    """Beside the gaps ``gone``, at prices multiplied by ``factor``, in a step of so many ``commands``."""
-    price, outside = 0, None
-    if tensor.kept and not gone:
-        price = tensor.cycles({OUTSIDE}, costs)
-        outside = factor * price, list(tensor.spans(OUTSIDE, commands))
-    gaps = [
-        (factor * (price + tensor.more_cycles(gone, gap, costs)), gap, list(tensor.spans(gap, commands)))
-        for gap in tensor.gaps()
-        if gap not in gone
-    ]
-    return _Exits(outside, gaps)
-
-
-def _options(open_exits: Mapping[str, _Exits], over: np.ndarray) -> Iterator[tuple[float, str, tuple[Gap, ...]]]:
-    """(cycles per byte and command of relief, tensor, gaps) of every step that helps, with ``over`` bytes too many at
-    each command: a gap, for what outlives the step after or together with the one outside its uses."""
-    sums: dict[int, list[int]] = {}
-
-    def relief(spans: Iterable[Span]) -> int:
-        relieved = 0
-        for begin, end, size in spans:
-            if size not in sums:
-                sums[size] = [0, *np.cumsum(np.minimum(over, size)).tolist()]
-            relieved += sums[size][end] - sums[size][begin]
-        return relieved
-
-    for name, exits in open_exits.items():
-        outside, first = 0, ()
-        if exits.outside:
-            price, spans = exits.outside
-            outside, first = relief(spans), (OUTSIDE,)
-            if outside:
-                yield price / outside, name, first
-        for price, gap, spans in exits.gaps:
-            if relieved := relief(spans):
-                yield price / (outside + relieved), name, (*first, gap)
+def _steps(tensor: Tensor, gone: Collection[Gap]) -> Iterator[tuple[Gap, ...]]:
+    """Gaps in which it may leave L2 next, beside those it has ``gone`` in: for what outlives the step after or together
+    with the one outside its uses."""
+    first = (OUTSIDE,) if tensor.kept and not gone else ()
+    if first:
+        yield first
+    for gap in tensor.gaps():
+        if gap not in gone:
+            yield (*first, gap)
 
 
 def _change(live: np.ndarray, tensor: Tensor, gaps: Iterable[Gap], sign: int) -> None:

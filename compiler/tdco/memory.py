@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -216,16 +217,19 @@ def _lifetimes(schedule: Schedule, keep: Collection[str]) -> dict[str, tuple[int
 
 def _first_fit(buffers: Sequence[Buffer], lives: Mapping[str, tuple[int, int]], start: int) -> dict[str, Placement]:
     """Each buffer, in the given order, at the lowest offset free during its life."""
-    placed: list[Placement] = []
+    placed: dict[str, Placement] = {}
+    taken: list[tuple[int, int, int, int]] = []  # offset, end, first, last: by offset
     for buffer in buffers:
         first, last = lives[buffer.name]
         offset = start
-        for other in sorted((p for p in placed if p.first <= last and first <= p.last), key=lambda p: p.offset):
-            if offset + buffer.bytes <= other.offset:
-                break
-            offset = max(offset, other.offset + aligned(other.buffer.bytes))
-        placed.append(Placement(buffer, offset, first, last))
-    return {p.buffer.name: p for p in placed}
+        for other, end, begin, until in taken:
+            if begin <= last and first <= until:
+                if offset + buffer.bytes <= other:
+                    break
+                offset = max(offset, end)
+        placed[buffer.name] = Placement(buffer, offset, first, last)
+        insort(taken, (offset, offset + aligned(buffer.bytes), first, last))
+    return placed
 
 
 def _liveness_bound(placed: Collection[Placement]) -> int:
