@@ -71,10 +71,9 @@ def elements(symbol: str, extents: Iterable[int]) -> int:
     return max(extents, default=0) // (4 if symbol.endswith("32") else 2)
 
 
-def array_cycles(job: GemmJob, cfg: HwConfig) -> int:
+def array_cycles(m: int, n: int, k: int, cfg: HwConfig) -> int:
     """Of a job's passes over the array: the least it adds to a queue, whatever the engine waits for."""
-    passes = ceil(job.k / cfg.cols) * ceil(job.m / cfg.rows) * ceil(job.n / cfg.tile_cols)
-    return (cfg.pipe + 1) * cfg.cols * passes
+    return (cfg.pipe + 1) * cfg.cols * ceil(k / cfg.cols) * ceil(m / cfg.rows) * ceil(n / cfg.tile_cols)
 
 
 def core_formula(cfg: HwConfig) -> Predictor:
@@ -84,7 +83,7 @@ def core_formula(cfg: HwConfig) -> Predictor:
     """
 
     def cycles(job: GemmJob, after: bool) -> int:
-        return array_cycles(job, cfg) + (JOB_START_CYCLES if after else QUEUED_JOB_CYCLES)
+        return array_cycles(job.m, job.n, job.k, cfg) + (JOB_START_CYCLES if after else QUEUED_JOB_CYCLES)
 
     return cycles
 

@@ -358,8 +358,8 @@ def with_moves(
         if isinstance(op, Copy) and (op.l2.buffer, index) in holder:
             held, tensor, piece = holder[op.l2.buffer, index]
             stride = op.stride_bytes if tensor.rows == 1 else piece.end - piece.begin
-            op = replace(op, l2=Ref(held, op.l2.offset - piece.begin), stride_bytes=stride)
-        commands += [*before.get(index, ()), replace(command, op=op), *behind.get(index, ())]
+            command = replace(command, op=replace(op, l2=Ref(held, op.l2.offset - piece.begin), stride_bytes=stride))
+        commands += [*before.get(index, ()), command, *behind.get(index, ())]
     return replace(schedule, buffers=buffers, commands=tuple(commands))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from operator import itemgetter
@@ -99,68 +100,51 @@ def order(schedule: Schedule, places: Mapping[str, tuple[str, int]]) -> Schedule
     it: whoever used one of its bytes before must be done.
     """
     begun: set[str] = set()
-    open_touches: dict[tuple[str, int], list[_Open]] = {}
+    pages: dict[tuple[str, int], list[_Open]] = defaultdict(list)
     progress = _Progress()
     commands = []
     for index, command in enumerate(schedule.commands):
-        mine = []
-        for touch in touches(command.op, schedule.buffers):
-            buffer, region = schedule.buffers[touch.buffer], touch.region
-            space, offset = places[touch.buffer]
-            if touch.buffer not in begun:
-                begun.add(touch.buffer)
-                mine += _on_pages(space, Region(offset, buffer.bytes), True)
+        mine: list[_Part] = []
+        for name, region, write in touches(command.op, schedule.buffers):
+            buffer, (space, offset) = schedule.buffers[name], places[name]
+            if name not in begun:
+                begun.add(name)
+                mine += _on_pages(pages, space, Region(offset, buffer.bytes), True)
             assert region.offset >= 0 and region.end <= buffer.bytes, f"{command} reaches outside {buffer}"
-            mine += _on_pages(space, region.shifted(offset), touch.write)
+            mine += _on_pages(pages, space, region.shifted(offset), write)
         kind = kind_of(command.op)
         known = progress.known(kind)
         needed = [
-            (i, region, t.region)
-            for t in mine
-            for begin, end, region, write, i, other, ordinal in open_touches.get(t.page, ())
-            if known[other] <= ordinal and begin < t.end and t.begin < end and (write or t.write)
+            (i, theirs, region)
+            for page, low, end, region, write in mine
+            for begin, until, theirs, wrote, i, other, ordinal in page
+            if known[other] <= ordinal and begin < end and low < until and (write or wrote)
         ]
         ordinal = progress.counts[kind]
         commands.append(Command(command.op, command.node, progress.start(kind, known, needed)))
-        for t in mine:
-            opened = open_touches.setdefault(t.page, [])
-            if t.write and t.region.dense:  # it stands for what it covers
-                opened[:] = [o for o in opened if o.begin < t.begin or t.end < o.end]
-            opened.append(_Open(t.begin, t.end, t.region, t.write, index, kind, ordinal))
+        for page, low, end, region, write in mine:
+            if write and region.dense:  # it stands for what it covers
+                page[:] = [t for t in page if t[0] < low or end < t[1]]
+            page.append((low, end, region, write, index, kind, ordinal))
     return replace(schedule, commands=tuple(commands))
 
 
+_Open = tuple[int, int, Region, bool, int, int, int]
+"""Bytes [begin, end) of a page, the region in which a command touches them and whether it writes them, the command's
+index, its queue, and its number there."""
+_Part = tuple[list[_Open], int, int, Region, bool]
+"""What is open of a page, and the same bytes, region and kind of touch of a command that is not placed yet."""
 PAGE_BYTES = 8192
 """Touches are looked up by the pages they lie in."""
 
 
-class _Part(NamedTuple):
-    """Bytes [begin, end) of a ``page``, in which a command touches ``region``."""
-
-    page: tuple[str, int]
-    begin: int
-    end: int
-    region: Region
-    write: bool
-
-
-class _Open(NamedTuple):
-    """The same of the command ``index``, which is number ``ordinal`` of its queue."""
-
-    begin: int
-    end: int
-    region: Region
-    write: bool
-    index: int
-    kind: int
-    ordinal: int
-
-
-def _on_pages(space: str, region: Region, write: bool) -> Iterator[_Part]:
+def _on_pages(
+    pages: Mapping[tuple[str, int], list[_Open]], space: str, region: Region, write: bool
+) -> Iterator[_Part]:
     low, end = region.offset, region.end
     for page in range(low // PAGE_BYTES, (end - 1) // PAGE_BYTES + 1):
         start = page * PAGE_BYTES
-        yield _Part((space, page), max(low, start), min(end, start + PAGE_BYTES), region, write)
+        yield pages[space, page], max(low, start), min(end, start + PAGE_BYTES), region, write
 
 
 class _Progress:

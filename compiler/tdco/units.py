@@ -158,8 +158,8 @@ def _place(
         size_bytes = graph.type(storage).bytes
         block = Block(storage, storage, size_bytes, tuple(copies((size_bytes,), (1,), (0,), 1)))
         return access.operand(Ref(storage, base), start, shape, in_place=True), block, regions
-    if piece := access.piece(loops):
-        name = f"{storage}@{piece.offset}+{piece.row_bytes}"
+    if len(regions) == 1 and regions[0].dense:
+        name = f"{storage}@{base}+{regions[0].rows * regions[0].row_bytes}"
     else:
         order = "".join(f".{d}" for d in access.order if shape[d] > 1)
         name = f"{storage}@{base}{order}{list(shape)}{list(access.view.strides)}".replace(" ", "")

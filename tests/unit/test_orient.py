@@ -91,7 +91,7 @@ def test_one_prediction_is_enough_to_choose(seed: int) -> None:
     rng, costs = np.random.default_rng((seed, 2)), default_costs(CFG, job_predictor(CFG))
     for job in (random_job(rng) for _ in range(200)):
         for after in (False, True):
-            assert costs.job(job, after) >= array_cycles(job, CFG)
+            assert costs.job(job, after) >= array_cycles(job.m, job.n, job.k, CFG)
             assert orient(job, costs, after) == min(job, swapped(job), key=lambda way: costs.job(way, after))
 
 
