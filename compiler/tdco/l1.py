@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 
+from .program import Command, Copy, Ref
+from .transfer import Region
 from .units import Block
 from .work import aligned
 
@@ -105,3 +107,10 @@ class L1:
             joined.append(s)
         self.segments = joined
         self._windows.clear()
+
+
+def copies_of(held: Held, parts: Sequence[tuple[int, Region]], node: int, *, to_l1: bool) -> Iterator[Command]:
+    """The transfers between L2 and a block in L1 that move its ``parts``."""
+    for at, r in parts:
+        l1, l2 = Ref(held.name, at), Ref(held.block.storage, r.offset)
+        yield Command(Copy(l1, l2, r.row_bytes, r.rows, r.stride, to_l1), node)

@@ -74,6 +74,8 @@ def waits_for_jobs(ops: Sequence[GemmJob | KernelCall]) -> list[bool]:
 
     Such a job waits for all before it, so that later ones need not; what follows a kernel waits for that.
     """
+    if len(ops) == 1:
+        return [False]
     reads: dict[str, list[Touch]] = {}
     writes: dict[str, list[Touch]] = {}
     waits = []
@@ -138,9 +140,7 @@ PAGE_BYTES = 8192
 """Touches are looked up by the pages they lie in."""
 
 
-def _on_pages(
-    pages: Mapping[tuple[str, int], list[_Open]], space: str, region: Region, write: bool
-) -> Iterator[_Part]:
+def _on_pages(pages: Mapping[tuple[str, int], list[_Open]], space: str, region: Region, write: bool) -> Iterator[_Part]:
     low, end = region.offset, region.end
     for page in range(low // PAGE_BYTES, (end - 1) // PAGE_BYTES + 1):
         start = page * PAGE_BYTES

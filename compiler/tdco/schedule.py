@@ -17,10 +17,10 @@ from math import inf
 
 from .cost import HOP_CYCLES, Costs
 from .errors import TdcoError
-from .l1 import L1, Held, Segment
-from .program import Buffer, Command, Copy, GemmJob, Ref
+from .l1 import L1, Held, Segment, copies_of
+from .program import Buffer, Command
 from .transfer import Region, overlap
-from .units import Block, Unit, Use
+from .units import Block, Unit, Use, commands_of
 from .work import aligned
 
 PATIENCE_CYCLES = 400
@@ -267,16 +267,16 @@ class _Scheduler:
         """
         unit = self.units[index]
         busy = {use.block for use in unit.uses}
-        scores = self._scores(busy, index)
-        for use in unit.uses:
-            if use.block not in self.held:
-                block = self.blocks[use.block]
-                cycles, earliest = self._fetch(block, use.read)
-                free_at, _, _ = self._room(block, start - cycles, earliest, busy, scores)
-                ready = free_at
-                if cycles:
-                    ready = max(earliest, free_at + HOP_CYCLES) + cycles + HOP_CYCLES
-                start = max(start, ready)
+        missing = [use for use in unit.uses if use.block not in self.held]
+        scores = self._scores(busy, index) if missing else []
+        for use in missing:
+            block = self.blocks[use.block]
+            cycles, earliest = self._fetch(block, use.read)
+            free_at, _, _ = self._room(block, start - cycles, earliest, busy, scores)
+            ready = free_at
+            if cycles:
+                ready = max(earliest, free_at + HOP_CYCLES) + cycles + HOP_CYCLES
+            start = max(start, ready)
         return start
 
     def _frees(self, index: int) -> bool:
@@ -351,7 +351,7 @@ class _Scheduler:
         for follower in self.step.followers[index]:
             hop = 0 if self.units[follower].on_engine == unit.on_engine else HOP_CYCLES
             self.inputs_done[follower] = max(self.inputs_done[follower], end + hop)
-        self.issued.append(partial(_commands, unit, names))
+        self.issued.append(partial(commands_of, unit, names))
         for use in sorted(unit.uses, key=lambda u: u.write):  # what is written makes older copies worthless
             self._used(self.held[use.block], use, end, unit.node)
 
@@ -406,7 +406,7 @@ class _Scheduler:
         begin = max(self.out_free, held.busy_until + HOP_CYCLES)
         self.out_free = held.busy_until = begin + cycles
         self.busy["out"] += cycles
-        self.issued.append(partial(_copies, held, parts, node, to_l1=False))
+        self.issued.append(partial(copies_of, held, parts, node, to_l1=False))
         self.arrived.pop(held.block.storage, None)
         self.home.setdefault(held.block.storage, []).extend((r.offset, r.end, self.out_free) for _, r in parts)
 
@@ -481,7 +481,7 @@ class _Scheduler:
             self.in_free = begin + cycles
             self.busy["in"] += cycles
             held.ready = held.busy_until = self.in_free + HOP_CYCLES
-            self.issued.append(partial(_copies, held, block.parts, unit.node, to_l1=True))
+            self.issued.append(partial(copies_of, held, block.parts, unit.node, to_l1=True))
         elif self.writers.get(block.name):
             held.writing = True
         return held
@@ -505,27 +505,6 @@ class _Scheduler:
         if held.dirty:
             self._send(held, held.block.parts, node)
         self._drop(held)
-
-
-def _commands(unit: Unit, names: Mapping[str, str]) -> Iterator[Command]:
-    """Of a unit, on the buffers that hold its blocks."""
-
-    def buffer(ref: Ref) -> Ref:
-        return Ref(names[ref.buffer], ref.offset)
-
-    for op in unit.ops:
-        if isinstance(op, GemmJob):
-            y = op.y and buffer(op.y)
-            yield Command(replace(op, x=buffer(op.x), w=buffer(op.w), z=buffer(op.z), y=y), unit.node)
-        else:
-            yield Command(replace(op, refs=tuple(ref and buffer(ref) for ref in op.refs)), unit.node)
-
-
-def _copies(held: Held, parts: Sequence[tuple[int, Region]], node: int, *, to_l1: bool) -> Iterator[Command]:
-    """Of ``parts`` of a block."""
-    for at, r in parts:
-        l1, l2 = Ref(held.name, at), Ref(held.block.storage, r.offset)
-        yield Command(Copy(l1, l2, r.row_bytes, r.rows, r.stride, to_l1), node)
 
 
 def _homecoming(units: Sequence[Unit], blocks: Mapping[str, Block], stay: Collection[str]) -> dict[str, str]:

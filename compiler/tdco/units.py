@@ -19,7 +19,7 @@ from .layout import Layout
 from .ops import get_op
 from .order import waits_for_jobs
 from .orient import orient
-from .program import GemmJob, KernelCall, Ref, refs
+from .program import Command, GemmJob, KernelCall, Ref, refs
 from .transfer import Region, copies, overlap
 from .work import Access, Tiling, Work, describe, ranges, read_storages, scratch_bytes
 
@@ -143,6 +143,20 @@ def _tile_units(
         after_cycles = costs.op(ops[0], on_engine) - costs.op(ops[0])
         early = work.domain.early
         yield Unit(index, on_engine, ops, mine, cycles, after_cycles, any(waits), early=early)
+
+
+def commands_of(unit: Unit, names: Mapping[str, str]) -> Iterator[Command]:
+    """The commands of ``unit`` on the buffers that hold its blocks, by their ``names``."""
+
+    def buffer(ref: Ref) -> Ref:
+        return Ref(names[ref.buffer], ref.offset)
+
+    for op in unit.ops:
+        if isinstance(op, GemmJob):
+            y = op.y and buffer(op.y)
+            yield Command(replace(op, x=buffer(op.x), w=buffer(op.w), z=buffer(op.z), y=y), unit.node)
+        else:
+            yield Command(replace(op, refs=tuple(ref and buffer(ref) for ref in op.refs)), unit.node)
 
 
 def _place(
