@@ -8,10 +8,9 @@ decides how early it can be fetched, so a good place is one that has been free f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import pairwise
 from math import inf
 
@@ -70,7 +69,7 @@ def schedule_units(blocks: Mapping[str, Block], units: Sequence[Unit], costs: Co
     Raises:
         TdcoError: a node's blocks do not fit L1.
     """
-    found: dict[tuple[int, bool, bool], _Scheduler] = {}
+    found: dict[tuple[int, bool, bool], Planned] = {}
     step = _look_at(blocks, units, costs, stay)
 
     def look(ahead: int, feeding: bool, slack: bool = False) -> None:
@@ -88,8 +87,8 @@ def schedule_units(blocks: Mapping[str, Block], units: Sequence[Unit], costs: Co
     ahead, feeding, _ = min(found, key=lambda order: found[order].cycles)
     with suppress(NoRoom):
         look(ahead, feeding, slack=True)
-    tried = [(_named(*order), scheduler.cycles) for order, scheduler in found.items()]
-    return min(found.values(), key=lambda scheduler: scheduler.cycles).planned(tuple(tried))
+    tried = [(_named(*order), planned.cycles) for order, planned in found.items()]
+    return replace(min(found.values(), key=lambda planned: planned.cycles), tried=tuple(tried))
 
 
 def _named(ahead: int, feeding: bool, slack: bool) -> str:
@@ -162,16 +161,16 @@ class _Scheduler:
         self.done = [False] * len(self.units)
         self.oldest = 0  # unit that is not done
         self.inputs_done = [0] * len(self.units)  # when the units before it are, and it knows
-        self.place = [0] * len(self.units)  # of an engine's unit, in the order of ``issued``
+        self.place = [0] * len(self.units)  # number of an engine's unit's first command
         self.fence = 0  # place of the last unit that waited for all jobs before it
         self.free = {True: 0, False: 0}  # engine, cores
         self.in_free = self.out_free = 0
         self.busy = {"engine": 0, "cores": 0, "in": 0, "out": 0}
-        self.issued: list[Callable[[], Iterator[Command]]] = []  # units and copies
+        self.commands: list[Command] = []
         self.placed: list[Held] = []
 
-    def run(self) -> _Scheduler:
-        """Schedules all units; returns itself.
+    def run(self) -> Planned:
+        """Schedules all units.
 
         Raises:
             NoRoom: what must be in L1 together does not fit.
@@ -186,19 +185,11 @@ class _Scheduler:
                 self.missing[follower] -= 1
                 if not self.missing[follower]:
                     ready.add(follower)
-        return self
-
-    @property
-    def cycles(self) -> int:
-        return max(*self.free.values(), self.in_free, self.out_free)
-
-    def planned(self, tried: tuple[tuple[str, int], ...]) -> Planned:
-        """What was scheduled, the best of what was ``tried``."""
-        commands = tuple(command for issue in self.issued for command in issue())
         buffers = {h.name: Buffer(h.name, h.block.bytes, "l1", h.block.storage or h.block.name) for h in self.placed}
         offsets = {held.name: held.offset for held in self.placed}
+        cycles = max(*self.free.values(), self.in_free, self.out_free)
         busy = (self.busy["engine"], self.busy["cores"], self.busy["in"], self.busy["out"])
-        return Planned(commands, buffers, offsets, self.cycles, busy, tried)
+        return Planned(tuple(self.commands), buffers, offsets, cycles, busy)
 
     def _admitted(self, near: Sequence[int]) -> list[int]:
         """Of the units ``near``, those that leave enough room for the oldest node: what a unit begins to compute stays
@@ -339,7 +330,7 @@ class _Scheduler:
         if unit.on_engine:
             if follows := self._waits_for_jobs(index):
                 cycles += unit.after_cycles
-            self.place[index] = len(self.issued)
+            self.place[index] = len(self.commands)
             if follows or unit.waits:
                 self.fence = self.place[index]
         end = start + cycles
@@ -351,7 +342,7 @@ class _Scheduler:
         for follower in self.step.followers[index]:
             hop = 0 if self.units[follower].on_engine == unit.on_engine else HOP_CYCLES
             self.inputs_done[follower] = max(self.inputs_done[follower], end + hop)
-        self.issued.append(partial(commands_of, unit, names))
+        self.commands += commands_of(unit, names)
         for use in sorted(unit.uses, key=lambda u: u.write):  # what is written makes older copies worthless
             self._used(self.held[use.block], use, end, unit.node)
 
@@ -406,7 +397,7 @@ class _Scheduler:
         begin = max(self.out_free, held.busy_until + HOP_CYCLES)
         self.out_free = held.busy_until = begin + cycles
         self.busy["out"] += cycles
-        self.issued.append(partial(copies_of, held, parts, node, to_l1=False))
+        self.commands += copies_of(held, parts, node, to_l1=False)
         self.arrived.pop(held.block.storage, None)
         self.home.setdefault(held.block.storage, []).extend((r.offset, r.end, self.out_free) for _, r in parts)
 
@@ -481,7 +472,7 @@ class _Scheduler:
             self.in_free = begin + cycles
             self.busy["in"] += cycles
             held.ready = held.busy_until = self.in_free + HOP_CYCLES
-            self.issued.append(partial(copies_of, held, block.parts, unit.node, to_l1=True))
+            self.commands += copies_of(held, block.parts, unit.node, to_l1=True)
         elif self.writers.get(block.name):
             held.writing = True
         return held
