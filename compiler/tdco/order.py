@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from operator import itemgetter
 from typing import NamedTuple
@@ -103,7 +103,8 @@ def order(schedule: Schedule, places: Mapping[str, tuple[str, int]]) -> Schedule
     """
     begun: set[str] = set()
     pages: dict[tuple[str, int], list[_Open]] = defaultdict(list)
-    progress = _Progress()
+    kinds = [kind_of(command.op) for command in schedule.commands]
+    progress = _Progress(kinds)
     commands = []
     for index, command in enumerate(schedule.commands):
         mine: list[_Part] = []
@@ -114,7 +115,7 @@ def order(schedule: Schedule, places: Mapping[str, tuple[str, int]]) -> Schedule
                 mine += _on_pages(pages, space, Region(offset, buffer.bytes), True)
             assert region.offset >= 0 and region.end <= buffer.bytes, f"{command} reaches outside {buffer}"
             mine += _on_pages(pages, space, region.shifted(offset), write)
-        kind = kind_of(command.op)
+        kind = kinds[index]
         known = progress.known(kind)
         needed = [
             (i, theirs, region)
@@ -124,9 +125,10 @@ def order(schedule: Schedule, places: Mapping[str, tuple[str, int]]) -> Schedule
         ]
         ordinal = progress.counts[kind]
         commands.append(Command(command.op, command.node, progress.start(kind, known, needed)))
+        done = progress.known_to_all()
         for page, low, end, region, write in mine:
             if write and region.dense:  # it stands for what it covers
-                page[:] = [t for t in page if t[0] < low or end < t[1]]
+                page[:] = [t for t in page if (t[0] < low or end < t[1]) and done[t[5]] <= t[6]]
             page.append((low, end, region, write, index, kind, ordinal))
     return replace(schedule, commands=tuple(commands))
 
@@ -150,18 +152,22 @@ def _on_pages(pages: Mapping[tuple[str, int], list[_Open]], space: str, region: 
 class _Progress:
     """What is known to have finished when a command starts: per command, a count for each kind."""
 
-    def __init__(self) -> None:
+    def __init__(self, kinds: Collection[int]) -> None:
         self.starts: list[Sequence[int]] = []
         self.ordinals: list[tuple[int, int]] = []
-        self.latest: dict[int, Sequence[int]] = {}
+        self.latest: dict[int, Sequence[int]] = {kind: [0] * len(KINDS) for kind in kinds}
         self.counts = [0] * len(KINDS)
 
     def known(self, kind: int) -> list[int]:
         """What has finished when the next command of ``kind`` may start, whatever it needs."""
-        known = list(self.latest.get(kind, (0,) * len(KINDS)))
+        known = list(self.latest[kind])
         if kind != GEMM:
             known[kind] = self.counts[kind]
         return known
+
+    def known_to_all(self) -> list[int]:
+        """What has finished when the next command may start, whatever its kind."""
+        return [min(counts) for counts in zip(*self.latest.values(), strict=True)]
 
     def start(self, kind: int, known: list[int], needed: Iterable[tuple[int, Region, Region]]) -> tuple[int, ...]:
         """Starts the next command, of ``kind``; returns those of the ``needed`` that nothing else implies: those whose
