@@ -193,6 +193,9 @@ class _Writer:
 
 def _line(entry: str) -> str:
     """A table entry, on more than one line if it is too long for one."""
+    line = f"    {entry},"
+    if len(line) <= LINE_COLUMNS and entry.isprintable():  # a line break in a name becomes a space
+        return line
     return "\n".join(
         textwrap.wrap(
             f"{entry},", LINE_COLUMNS, initial_indent="    ", subsequent_indent="        ", break_long_words=False

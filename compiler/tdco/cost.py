@@ -71,6 +71,11 @@ def elements(symbol: str, extents: Iterable[int]) -> int:
     return max(extents, default=0) // (4 if symbol.endswith("32") else 2)
 
 
+def array_cycles(m: int, n: int, k: int, cfg: HwConfig) -> int:
+    """Of a job's passes over the array: the least it adds to a queue, whatever the engine waits for."""
+    return (cfg.pipe + 1) * cfg.cols * ceil(k / cfg.cols) * ceil(m / cfg.rows) * ceil(n / cfg.tile_cols)
+
+
 def core_formula(cfg: HwConfig) -> Predictor:
     """Predicts passes over the array: exact but for a few cycles once K is 16 or more.
 
@@ -78,8 +83,7 @@ def core_formula(cfg: HwConfig) -> Predictor:
     """
 
     def cycles(job: GemmJob, after: bool) -> int:
-        passes = ceil(job.k / cfg.cols) * ceil(job.m / cfg.rows) * ceil(job.n / cfg.tile_cols)
-        return (cfg.pipe + 1) * cfg.cols * passes + (JOB_START_CYCLES if after else QUEUED_JOB_CYCLES)
+        return array_cycles(job.m, job.n, job.k, cfg) + (JOB_START_CYCLES if after else QUEUED_JOB_CYCLES)
 
     return cycles
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 
+from .program import Command, Copy, Ref
+from .transfer import Region
 from .units import Block
 from .work import aligned
 
@@ -18,13 +21,16 @@ CRUMB_BYTES = 256
 
 @dataclass(slots=True)
 class Held:
-    """A block in L1 under ``name``, from byte ``offset`` on. Times are modelled cycles: ``ready`` when its content is
+    """A block in L1 under ``name``, from byte ``offset`` on. ``users``: units still to use it, in order; the first is
+    not done. Times are modelled cycles: ``fetch_cycles`` of moving it here or back, ``ready`` when its content is
     there, ``busy_until`` when its last user so far is done. ``dirty``: L2 does not have its content.
     ``writing``: some of its content is still to be computed, so that it has to stay."""
 
     block: Block
     name: str
     offset: int
+    users: Sequence[int]
+    fetch_cycles: int
     ready: int
     busy_until: int
     dirty: bool = False
@@ -56,26 +62,17 @@ class L1:
             self._windows[key] = sorted(self._places(size_bytes), key=itemgetter(0), reverse=not from_start)
         return self._windows[key]
 
-    def _places(self, size_bytes: int) -> Iterator[Window]:
-        segments = self.segments
-        top, last = segments[-1].end, 0
-        for first, segment in enumerate(segments):
-            end = segment.start + size_bytes
-            if end > top:
-                break
-            while segments[last].end < end:
-                last += 1
-            yield segment.start, first, last
-        first = len(segments) - 1
-        for last in range(len(segments) - 1, -1, -1):
-            offset = (segments[last].end - size_bytes) // 16 * 16
-            if offset < segments[0].start:
-                break
-            first = min(first, last)
-            while segments[first].start > offset:
-                first -= 1
-            if segments[first].start != offset:
-                yield offset, first, last
+    def _places(self, size_bytes: int) -> list[Window]:
+        starts, ends = [s.start for s in self.segments], [s.end for s in self.segments]
+        low, high = starts[0], ends[-1] - size_bytes
+        found = [(at, n, bisect_left(ends, at + size_bytes)) for n, at in enumerate(starts) if at <= high]
+        for last, end in enumerate(ends):
+            offset = (end - size_bytes) // 16 * 16
+            if offset >= low:
+                first = bisect_right(starts, offset) - 1
+                if starts[first] != offset:
+                    found.append((offset, first, last))
+        return found
 
     def take(self, held: Held) -> None:
         """Puts ``held`` at its offset, where everything is free."""
@@ -110,3 +107,10 @@ class L1:
             joined.append(s)
         self.segments = joined
         self._windows.clear()
+
+
+def copies_of(held: Held, parts: Sequence[tuple[int, Region]], node: int, *, to_l1: bool) -> Iterator[Command]:
+    """The transfers between L2 and a block in L1 that move its ``parts``."""
+    for at, r in parts:
+        l1, l2 = Ref(held.name, at), Ref(held.block.storage, r.offset)
+        yield Command(Copy(l1, l2, r.row_bytes, r.rows, r.stride, to_l1), node)

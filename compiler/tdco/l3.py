@@ -12,7 +12,9 @@ from bisect import bisect
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from heapq import heapify, heappop, heappush
 from itertools import accumulate, chain, pairwise
+from math import inf
 
 import numpy as np
 
@@ -195,43 +197,54 @@ def choose(
     ``live``: bytes of L2 at each command if all stay. More than ``limit`` remain only where nothing helps.
     ``dearer``: what to multiply the price of a tensor by.
     """
-    live = live.copy()
+    live, over = live.copy(), np.maximum(live - limit, 0)
+    outside = {name: tensor.cycles({OUTSIDE}, costs) for name, tensor in tensors.items() if tensor.kept}
+    relieved: dict[tuple[str, Gap], int] = {}  # bytes too many at all commands together
+
+    def price(name: str, gone: Collection[Gap], gaps: Sequence[Gap]) -> float:
+        """Cycles per byte and command of relief; infinite if the last gap brings none."""
+        tensor = tensors[name]
+        for gap in gaps:
+            if (name, gap) not in relieved:
+                spans = tensor.spans(gap, len(over))
+                relieved[name, gap] = sum(int(np.minimum(over[a:b], n).sum()) for a, b, n in spans)
+        if not relieved[name, gaps[-1]]:
+            return inf
+        cycles = sum(outside[name] if gap == OUTSIDE else tensor.more_cycles(gone, gap, costs) for gap in gaps)
+        return dearer.get(name, 1.0) * cycles / sum(relieved[name, gap] for gap in gaps)
+
     away: dict[str, frozenset[Gap]] = {}
-    while (live > limit).any():
-        options = _options(tensors, away, np.maximum(live - limit, 0), costs, dearer)
-        best = min(options, default=None)
-        if best is None:
-            break
-        _, name, more = best
-        away[name] = away.get(name, frozenset()) | frozenset(more)
-        _change(live, tensors[name], more, -1)
+    waiting = [(0.0, name, gaps, 0) for name, tensor in tensors.items() for gaps in _steps(tensor, frozenset())]
+    heapify(waiting)
+    while waiting and over.any():
+        _, name, gaps, known = heappop(waiting)  # at a price that was right once, and can only have risen
+        gone = away.get(name, frozenset())
+        if known != len(gone):
+            continue
+        step = price(name, gone, gaps), name, gaps, known
+        if waiting and waiting[0] < step:
+            if step[0] < inf:
+                heappush(waiting, step)
+        elif step[0] < inf:
+            away[name] = gone | frozenset(gaps)
+            for more in _steps(tensors[name], away[name]):  # at other prices than before
+                heappush(waiting, (0.0, name, more, len(away[name])))
+            _change(live, tensors[name], gaps, -1)
+            over = np.maximum(live - limit, 0)
+            relieved.clear()
     _take_back(tensors, away, live, limit, costs)
     return away, live
 
 
-def _options(
-    tensors: Mapping[str, Tensor], away: Away, over: np.ndarray, costs: Costs, dearer: Mapping[str, float]
-) -> Iterator[tuple[float, str, tuple[Gap, ...]]]:
-    """(cycles per byte and command of relief, tensor, gaps) of every step that helps: a gap, for what outlives the step
-    after or together with the one outside its uses."""
-    until = np.concatenate(([0], np.cumsum(over)))
-    for name, tensor in tensors.items():
-        gone, factor = away.get(name, frozenset()), dearer.get(name, 1.0)
-
-        def relief(gap: Gap, tensor: Tensor = tensor) -> int:
-            spans = [(a, b, n) for a, b, n in tensor.spans(gap, len(over)) if until[b] > until[a]]
-            return sum(int(np.minimum(over[a:b], n).sum()) for a, b, n in spans)
-
-        first: tuple[Gap, ...] = ()
-        outside = price = 0
-        if tensor.kept and not gone:
-            first, outside, price = (OUTSIDE,), relief(OUTSIDE), tensor.cycles({OUTSIDE}, costs)
-            if outside:
-                yield factor * price / outside, name, first
-        for gap in tensor.gaps():
-            if gap not in gone and (relieved := relief(gap)):
-                more = price + tensor.more_cycles(gone, gap, costs)
-                yield factor * more / (outside + relieved), name, (*first, gap)
+def _steps(tensor: Tensor, gone: Collection[Gap]) -> Iterator[tuple[Gap, ...]]:
+    """Gaps in which it may leave L2 next, beside those it has ``gone`` in: for what outlives the step after or together
+    with the one outside its uses."""
+    first = (OUTSIDE,) if tensor.kept and not gone else ()
+    if first:
+        yield first
+    for gap in tensor.gaps():
+        if gap not in gone:
+            yield (*first, gap)
 
 
 def _change(live: np.ndarray, tensor: Tensor, gaps: Iterable[Gap], sign: int) -> None:
@@ -345,8 +358,8 @@ def with_moves(
         if isinstance(op, Copy) and (op.l2.buffer, index) in holder:
             held, tensor, piece = holder[op.l2.buffer, index]
             stride = op.stride_bytes if tensor.rows == 1 else piece.end - piece.begin
-            op = replace(op, l2=Ref(held, op.l2.offset - piece.begin), stride_bytes=stride)
-        commands += [*before.get(index, ()), replace(command, op=op), *behind.get(index, ())]
+            command = replace(command, op=replace(op, l2=Ref(held, op.l2.offset - piece.begin), stride_bytes=stride))
+        commands += [*before.get(index, ()), command, *behind.get(index, ())]
     return replace(schedule, buffers=buffers, commands=tuple(commands))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,8 +15,8 @@ from .errors import TdcoError
 from .ir import Graph
 from .l3 import Tensor, choose, movable, replay, waited_shares, with_moves
 from .layout import Layout
-from .order import order, touches
-from .program import Buffer, MemoryPlan, Placement, Schedule
+from .order import order
+from .program import Buffer, MemoryPlan, Placement, Schedule, refs
 from .schedule import Planned, schedule_units
 from .units import make_units
 from .work import Tiling, aligned
@@ -66,12 +67,13 @@ def place(graph: Graph, layout: Layout, planned: Planned, costs: Costs) -> tuple
     homes = {name: Buffer(name, graph.type(name).bytes, "l2", name) for name in layout.storages()}
     schedule = Schedule({**homes, **planned.buffers}, planned.commands, planned.cycles, 0, planned.busy, planned.tried)
     l1, l2, l3 = _levels(costs.cfg)
-    in_l2 = _place(schedule, l2, _lifetimes(schedule, keep))
+    lives = _lifetimes(schedule, keep)
+    in_l2 = _place(schedule, l2, lives)
     if in_l2.over:
         fixed = {layout.views[name].storage for name in (*graph.inputs, *graph.outputs)}
         schedule = _with_l3(schedule, planned.offsets, (l2, l3), keep, fixed, costs)
-        in_l2 = _place(schedule, l2, _lifetimes(schedule, keep))
-    lives = _lifetimes(schedule, keep)
+        lives = _lifetimes(schedule, keep)
+        in_l2 = _place(schedule, l2, lives)
     held = {name: Placement(b, planned.offsets[name], *lives[name]) for name, b in planned.buffers.items()}
     found = (_Placed(l1, held), in_l2, _place(schedule, l3, lives))
     for placed in found:
@@ -207,24 +209,27 @@ def _lifetimes(schedule: Schedule, keep: Collection[str]) -> dict[str, tuple[int
     commands = schedule.commands
     lives = {name: (0, max(0, len(commands) - 1)) for name in schedule.buffers if name in keep}
     for index, command in enumerate(commands):
-        for touch in touches(command.op, schedule.buffers):
-            if touch.buffer not in keep:
-                lives[touch.buffer] = (lives.get(touch.buffer, (index, index))[0], index)
+        for ref in refs(command.op):
+            if ref.buffer not in keep:
+                lives[ref.buffer] = (lives.get(ref.buffer, (index, index))[0], index)
     return lives
 
 
 def _first_fit(buffers: Sequence[Buffer], lives: Mapping[str, tuple[int, int]], start: int) -> dict[str, Placement]:
     """Each buffer, in the given order, at the lowest offset free during its life."""
-    placed: list[Placement] = []
+    placed: dict[str, Placement] = {}
+    taken: list[tuple[int, int, int, int]] = []  # offset, end, first, last: by offset
     for buffer in buffers:
         first, last = lives[buffer.name]
         offset = start
-        for other in sorted((p for p in placed if p.first <= last and first <= p.last), key=lambda p: p.offset):
-            if offset + buffer.bytes <= other.offset:
-                break
-            offset = max(offset, other.offset + aligned(other.buffer.bytes))
-        placed.append(Placement(buffer, offset, first, last))
-    return {p.buffer.name: p for p in placed}
+        for other, end, begin, until in taken:
+            if begin <= last and first <= until:
+                if offset + buffer.bytes <= other:
+                    break
+                offset = max(offset, end)
+        placed[buffer.name] = Placement(buffer, offset, first, last)
+        insort(taken, (offset, offset + aligned(buffer.bytes), first, last))
+    return placed
 
 
 def _liveness_bound(placed: Collection[Placement]) -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from operator import itemgetter
+from typing import NamedTuple
 
 from .program import Buffer, Command, Copy, GemmJob, KernelCall, Move, Ref, Schedule
 from .transfer import Region, overlap
@@ -23,8 +26,7 @@ def kind_of(op: Op) -> int:
     return GEMM if isinstance(op, GemmJob) else CALL
 
 
-@dataclass(frozen=True)
-class Touch:
+class Touch(NamedTuple):
     """Bytes of a buffer that a command reads or writes."""
 
     buffer: str
@@ -67,16 +69,13 @@ def _job_touches(job: GemmJob) -> Iterator[Touch]:
     yield matrix(job.z, lines, line, job.z_stride, True)
 
 
-def conflict(a: Touch, b: Touch) -> bool:
-    """Whether two commands with these touches must keep their order."""
-    return (a.write or b.write) and a.buffer == b.buffer and overlap(a.region, b.region)
-
-
 def waits_for_jobs(ops: Sequence[GemmJob | KernelCall]) -> list[bool]:
     """Of commands that follow one another, which are jobs that will have the AFTER flag for the sake of another one.
 
     Such a job waits for all before it, so that later ones need not; what follows a kernel waits for that.
     """
+    if len(ops) == 1:
+        return [False]
     reads: dict[str, list[Touch]] = {}
     writes: dict[str, list[Touch]] = {}
     waits = []
@@ -103,80 +102,85 @@ def order(schedule: Schedule, places: Mapping[str, tuple[str, int]]) -> Schedule
     it: whoever used one of its bytes before must be done.
     """
     begun: set[str] = set()
-    open_touches: dict[tuple[str, int], list[tuple[int, Touch]]] = {}
-    progress = _Progress()
+    pages: dict[tuple[str, int], list[_Open]] = defaultdict(list)
+    kinds = [kind_of(command.op) for command in schedule.commands]
+    progress = _Progress(kinds)
     commands = []
     for index, command in enumerate(schedule.commands):
-        mine = []
-        for touch in touches(command.op, schedule.buffers):
-            if touch.buffer not in begun:
-                begun.add(touch.buffer)
-                space, offset = places[touch.buffer]
-                mine.append(Touch(space, Region(offset, schedule.buffers[touch.buffer].bytes), True))
-            assert touch.region.offset >= 0 and touch.region.end <= schedule.buffers[touch.buffer].bytes, (
-                f"{command} reaches outside {schedule.buffers[touch.buffer]}"
-            )
-            space, offset = places[touch.buffer]
-            mine.append(Touch(space, touch.region.shifted(offset), touch.write))
-        needed: set[int] = set()
-        for t in mine:
-            for page in _pages(t):
-                for i, other in open_touches.get(page, ()):
-                    if i not in needed and conflict(t, other):
-                        needed.add(i)
-        commands.append(replace(command, after=progress.start(index, command, needed)))
-        for touch in mine:
-            for page in _pages(touch):
-                _open(open_touches.setdefault(page, []), index, touch, page[1])
+        mine: list[_Part] = []
+        for name, region, write in touches(command.op, schedule.buffers):
+            buffer, (space, offset) = schedule.buffers[name], places[name]
+            if name not in begun:
+                begun.add(name)
+                mine += _on_pages(pages, space, Region(offset, buffer.bytes), True)
+            assert region.offset >= 0 and region.end <= buffer.bytes, f"{command} reaches outside {buffer}"
+            mine += _on_pages(pages, space, region.shifted(offset), write)
+        kind = kinds[index]
+        known = progress.known(kind)
+        needed = [
+            (i, theirs, region)
+            for page, low, end, region, write in mine
+            for begin, until, theirs, wrote, i, other, ordinal in page
+            if known[other] <= ordinal and begin < end and low < until and (write or wrote)
+        ]
+        ordinal = progress.counts[kind]
+        commands.append(Command(command.op, command.node, progress.start(kind, known, needed)))
+        done = progress.known_to_all()
+        for page, low, end, region, write in mine:
+            if write and region.dense:  # it stands for what it covers
+                page[:] = [t for t in page if (t[0] < low or end < t[1]) and done[t[5]] <= t[6]]
+            page.append((low, end, region, write, index, kind, ordinal))
     return replace(schedule, commands=tuple(commands))
 
 
+_Open = tuple[int, int, Region, bool, int, int, int]
+"""Bytes [begin, end) of a page, the region in which a command touches them and whether it writes them, the command's
+index, its queue, and its number there."""
+_Part = tuple[list[_Open], int, int, Region, bool]
+"""What is open of a page, and the same bytes, region and kind of touch of a command that is not placed yet."""
 PAGE_BYTES = 8192
 """Touches are looked up by the pages they lie in."""
 
 
-def _pages(touch: Touch) -> list[tuple[str, int]]:
-    low, end = touch.region.offset // PAGE_BYTES, (touch.region.end - 1) // PAGE_BYTES
-    return [(touch.buffer, page) for page in range(low, end + 1)]
-
-
-def _open(open_touches: list[tuple[int, Touch]], index: int, touch: Touch, page: int) -> None:
-    """Adds a touch to those of a page; one that a later write covers there is dropped: the write stands for it."""
-    if touch.write and touch.region.dense:
+def _on_pages(pages: Mapping[tuple[str, int], list[_Open]], space: str, region: Region, write: bool) -> Iterator[_Part]:
+    low, end = region.offset, region.end
+    for page in range(low // PAGE_BYTES, (end - 1) // PAGE_BYTES + 1):
         start = page * PAGE_BYTES
-        low, end = touch.region.offset, touch.region.end
-        open_touches[:] = [
-            (i, t)
-            for i, t in open_touches
-            if max(t.region.offset, start) < low or end < min(t.region.end, start + PAGE_BYTES)
-        ]
-    open_touches.append((index, touch))
+        yield pages[space, page], max(low, start), min(end, start + PAGE_BYTES), region, write
 
 
 class _Progress:
     """What is known to have finished when a command starts: per command, a count for each kind."""
 
-    def __init__(self) -> None:
-        self.starts: list[tuple[int, ...]] = []
+    def __init__(self, kinds: Collection[int]) -> None:
+        self.starts: list[Sequence[int]] = []
         self.ordinals: list[tuple[int, int]] = []
-        self.latest: dict[int, tuple[int, ...]] = {}
+        self.latest: dict[int, Sequence[int]] = {kind: [0] * len(KINDS) for kind in kinds}
         self.counts = [0] * len(KINDS)
 
-    def start(self, index: int, command: Command, needed: Iterable[int]) -> tuple[int, ...]:
-        """Starts the next command, which needs ``needed`` finished; returns those that nothing else implies."""
-        kind = kind_of(command.op)
-        known = list(self.latest.get(kind, (0,) * len(KINDS)))
+    def known(self, kind: int) -> list[int]:
+        """What has finished when the next command of ``kind`` may start, whatever it needs."""
+        known = list(self.latest[kind])
         if kind != GEMM:
             known[kind] = self.counts[kind]
+        return known
+
+    def known_to_all(self) -> list[int]:
+        """What has finished when the next command may start, whatever its kind."""
+        return [min(counts) for counts in zip(*self.latest.values(), strict=True)]
+
+    def start(self, kind: int, known: list[int], needed: Iterable[tuple[int, Region, Region]]) -> tuple[int, ...]:
+        """Starts the next command, of ``kind``; returns those of the ``needed`` that nothing else implies: those whose
+        region overlaps its own. ``known`` becomes what has finished then."""
         after = []
-        for j in sorted(needed, reverse=True):
+        for j, theirs, mine in sorted(needed, key=itemgetter(0), reverse=True):
             other, ordinal = self.ordinals[j]
-            if known[other] <= ordinal:
+            if known[other] <= ordinal and overlap(theirs, mine):
                 after.append(j)
-                known = [max(a, b) for a, b in zip(known, self.starts[j], strict=True)]
+                known[:] = map(max, known, self.starts[j])
                 known[other] = max(known[other], ordinal + 1 if other != kind else self.counts[kind])
-        self.starts.append(tuple(known))
+        self.starts.append(known)
         self.ordinals.append((kind, self.counts[kind]))
         self.counts[kind] += 1
-        self.latest[kind] = tuple(known)
-        return tuple(sorted(after))
+        self.latest[kind] = known
+        return tuple(reversed(after))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .cost import Predictor
+from .cost import Costs, array_cycles
 from .program import GemmJob
 
 
@@ -30,7 +30,13 @@ def swapped(job: GemmJob) -> GemmJob:
     )
 
 
-def orient(job: GemmJob, predict: Predictor, after: bool = False) -> GemmJob:
+def orient(job: GemmJob, costs: Costs, after: bool = False) -> GemmJob:
     """The cheaper of ``job`` and its exchange, which will have the AFTER flag if ``after``; ``job`` itself if they cost
-    the same."""
-    return min(job, swapped(job), key=lambda turned: predict(turned, after))
+    the same. One that takes less than the other's multiply-adds alone needs no prediction of the other."""
+    least, least_turned = (array_cycles(m, n, job.k, costs.cfg) for m, n in ((job.m, job.n), (job.n, job.m)))
+    if least <= least_turned and costs.job(job, after) <= least_turned:
+        return job
+    turned = swapped(job)
+    if least_turned < least and costs.job(turned, after) < least:
+        return turned
+    return min(job, turned, key=lambda way: costs.job(way, after))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Ref:
+class Ref(NamedTuple):
     """A byte address, symbolic until the memory plan is made: ``offset`` bytes into ``buffer``."""
 
     buffer: str
     offset: int = 0
+
+    def shifted(self, offset: int) -> Ref:
+        return Ref(self.buffer, self.offset + offset)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +75,15 @@ class Move:
     l3: Ref
     bytes: int
     to_l2: bool
+
+
+def refs(op: GemmJob | KernelCall | Copy | Move) -> list[Ref]:
+    """All that a command names."""
+    if isinstance(op, GemmJob):
+        return [op.x, op.w, op.y, op.z] if op.y else [op.x, op.w, op.z]
+    if isinstance(op, KernelCall):
+        return [ref for ref in op.refs if ref]
+    return [op.l1, op.l2] if isinstance(op, Copy) else [op.l2, op.l3]
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ from math import inf
 
 from .cost import HOP_CYCLES, Costs
 from .errors import TdcoError
-from .l1 import L1, Held, Segment
-from .program import Buffer, Command, Copy, GemmJob, KernelCall, Ref
+from .l1 import L1, Held, Segment, copies_of
+from .program import Buffer, Command
 from .transfer import Region, overlap
-from .units import Block, Unit, Use
+from .units import Block, Unit, Use, commands_of
 from .work import aligned
 
 PATIENCE_CYCLES = 400
@@ -157,6 +157,7 @@ class _Scheduler:
         self.l1 = L1(costs.cfg.l1_reserved_bytes, costs.cfg.l1_bytes)
         self.held: dict[str, Held] = {}
         self.home: dict[str, list[tuple[int, int, int]]] = {}
+        self.arrived: dict[str, dict[str, int]] = {}  # by storage and block, as long as nothing is sent there
         self.done = [False] * len(self.units)
         self.oldest = 0  # unit that is not done
         self.inputs_done = [0] * len(self.units)  # when the units before it are, and it knows
@@ -166,9 +167,7 @@ class _Scheduler:
         self.in_free = self.out_free = 0
         self.busy = {"engine": 0, "cores": 0, "in": 0, "out": 0}
         self.commands: list[Command] = []
-        self.buffers: dict[str, Buffer] = {}
-        self.offsets: dict[str, int] = {}
-        self.copies = 0
+        self.placed: list[Held] = []
 
     def run(self) -> Planned:
         """Schedules all units.
@@ -186,9 +185,11 @@ class _Scheduler:
                 self.missing[follower] -= 1
                 if not self.missing[follower]:
                     ready.add(follower)
+        buffers = {h.name: Buffer(h.name, h.block.bytes, "l1", h.block.storage or h.block.name) for h in self.placed}
+        offsets = {held.name: held.offset for held in self.placed}
         cycles = max(*self.free.values(), self.in_free, self.out_free)
         busy = (self.busy["engine"], self.busy["cores"], self.busy["in"], self.busy["out"])
-        return Planned(tuple(self.commands), self.buffers, self.offsets, cycles, busy)
+        return Planned(tuple(self.commands), buffers, offsets, cycles, busy)
 
     def _admitted(self, near: Sequence[int]) -> list[int]:
         """Of the units ``near``, those that leave enough room for the oldest node: what a unit begins to compute stays
@@ -257,16 +258,16 @@ class _Scheduler:
         """
         unit = self.units[index]
         busy = {use.block for use in unit.uses}
-        scores: dict[int, tuple[int, float]] = {}
-        for use in unit.uses:
-            if use.block not in self.held:
-                block = self.blocks[use.block]
-                cycles, earliest = self._fetch(block, use.read)
-                free_at, _, _ = self._room(block, start - cycles, earliest, busy, index, scores)
-                ready = free_at
-                if cycles:
-                    ready = max(earliest, free_at + HOP_CYCLES) + cycles + HOP_CYCLES
-                start = max(start, ready)
+        missing = [use for use in unit.uses if use.block not in self.held]
+        scores = self._scores(busy, index) if missing else []
+        for use in missing:
+            block = self.blocks[use.block]
+            cycles, earliest = self._fetch(block, use.read)
+            free_at, _, _ = self._room(block, start - cycles, earliest, busy, scores)
+            ready = free_at
+            if cycles:
+                ready = max(earliest, free_at + HOP_CYCLES) + cycles + HOP_CYCLES
+            start = max(start, ready)
         return start
 
     def _frees(self, index: int) -> bool:
@@ -308,9 +309,12 @@ class _Scheduler:
 
     def _at_home(self, block: Block) -> int:
         """When all of the block's content is in L2."""
-        written = self.home.get(block.storage, ())
-        low, end = self.step.spans[block.name]
-        return max((time for a, z, time in written if a < end and low < z), default=0)
+        arrived = self.arrived.setdefault(block.storage, {})
+        if block.name not in arrived:
+            written = self.home.get(block.storage, ())
+            low, end = self.step.spans[block.name]
+            arrived[block.name] = max((time for a, z, time in written if a < end and low < z), default=0)
+        return arrived[block.name]
 
     def _place_unit(self, index: int, start: int) -> None:
         unit = self.units[index]
@@ -338,7 +342,7 @@ class _Scheduler:
         for follower in self.step.followers[index]:
             hop = 0 if self.units[follower].on_engine == unit.on_engine else HOP_CYCLES
             self.inputs_done[follower] = max(self.inputs_done[follower], end + hop)
-        self.commands += [Command(_renamed(op, names), unit.node) for op in unit.ops]
+        self.commands += commands_of(unit, names)
         for use in sorted(unit.uses, key=lambda u: u.write):  # what is written makes older copies worthless
             self._used(self.held[use.block], use, end, unit.node)
 
@@ -354,7 +358,6 @@ class _Scheduler:
         users = self.users[name]
         while users and self.done[users[0]]:
             users.pop(0)
-        left = [i for i in users if not self.done[i]]
         if use.write:
             self.writers[name] -= 1
             held.writing = self.writers[name] > 0
@@ -364,14 +367,15 @@ class _Scheduler:
             if self.goes_home.get(name) == "parts":
                 self._send(held, [(r.offset, r) for r in use.regions], node)
                 held.dirty = held.writing
-            elif not held.writing and held.block.storage and (self.goes_home.get(name) or self._far(held, left)):
+            elif not held.writing and held.block.storage and (self.goes_home.get(name) or self._far(held)):
                 self._send(held, held.block.parts, node)
                 held.dirty = False
-        if not left:
+        if not users:
             self._drop(held)
 
-    def _far(self, held: Held, left: Sequence[int]) -> bool:
+    def _far(self, held: Held) -> bool:
         """Whether the next users come late enough for the block to leave L1 in between."""
+        left = [i for i in held.users if not self.done[i]]
         if not left or held.block.bytes <= FLAG_BYTES:
             return False
         return any(b - a > FAR_UNITS for a, b in pairwise([self.oldest, *left]))
@@ -393,14 +397,9 @@ class _Scheduler:
         begin = max(self.out_free, held.busy_until + HOP_CYCLES)
         self.out_free = held.busy_until = begin + cycles
         self.busy["out"] += cycles
-        self._copy(held, parts, node, to_l1=False)
-        for _, r in parts:
-            self.home.setdefault(held.block.storage, []).append((r.offset, r.end, self.out_free))
-
-    def _copy(self, held: Held, parts: Sequence[tuple[int, Region]], node: int, *, to_l1: bool) -> None:
-        for at, r in parts:
-            copy = Copy(Ref(held.name, at), Ref(held.block.storage, r.offset), r.row_bytes, r.rows, r.stride, to_l1)
-            self.commands.append(Command(copy, node))
+        self.commands += copies_of(held, parts, node, to_l1=False)
+        self.arrived.pop(held.block.storage, None)
+        self.home.setdefault(held.block.storage, []).extend((r.offset, r.end, self.out_free) for _, r in parts)
 
     def _fetch(self, block: Block, read: bool) -> tuple[int, int]:
         """(cycles of fetching the block, when that could begin at the earliest); zeros if nothing is fetched."""
@@ -414,11 +413,10 @@ class _Scheduler:
         needed: int,
         earliest: int,
         busy: Collection[str],
-        index: int,
-        scores: dict[int, tuple[int, float]],
+        scores: Sequence[tuple[int, float]],
     ) -> tuple[int, int, list[Segment]]:
         """(cycle from which it is free, offset, segments) of the best place for ``block``: of the cheapest, a large one
-        takes the first and a small one the last. ``scores`` keeps what is known of segments, by their number.
+        takes the first and a small one the last. ``scores``: of all segments.
 
         Raises:
             NoRoom: there is none.
@@ -427,17 +425,14 @@ class _Scheduler:
         found: tuple[int, int, list[Segment]] | None = None
         segments = self.l1.segments
         begin, wanted = max(needed, earliest), (earliest or needed) - SLACK_CYCLES
+        most = inf  # cycles of fetching again, where there is something better beyond that
         for offset, first, last in self.l1.windows(aligned(block.bytes), block.bytes >= self.large_bytes):
             free_at, again = 0, 0.0
-            for n in range(first, last + 1):
-                score = scores.get(n)
-                if score is None:
-                    score = scores[n] = self._score(segments[n], busy, index)
-                at, cycles = score
-                if at < 0:
+            for at, cycles in scores[first : last + 1]:
+                again += cycles
+                if again >= most:
                     break
                 free_at = at if at > free_at else free_at
-                again += cycles
             else:
                 late: float = free_at - begin if free_at > begin else 0
                 if self.slack and free_at > wanted:
@@ -445,6 +440,7 @@ class _Scheduler:
                 cost = late + REFETCH_WEIGHT * again if self.ahead else 0
                 if cost < least:
                     least, found = cost, (free_at, offset, segments[first : last + 1])
+                    most = cost / REFETCH_WEIGHT
                 if cost == 0:
                     break
         if found is None:
@@ -458,58 +454,48 @@ class _Scheduler:
         if not self.ahead:  # one node after the other, each with L1 to itself
             for held in [h for n, h in self.held.items() if n not in busy and not h.writing]:
                 self._evict(held, unit.node)
-        _, offset, segments = self._room(block, needed - cycles, earliest, busy, index, {})
+        _, offset, segments = self._room(block, needed - cycles, earliest, busy, self._scores(busy, index))
         for held in {id(s.held): s.held for s in segments if s.held}.values():
             self._evict(held, unit.node)
         free_at = 0
         for start, end, at in [(s.start, s.end, s.free_at) for s in self.l1.segments if s.held is None]:
             if start < offset + block.bytes and offset < end:
                 free_at = max(free_at, at)
-        name = f"{block.name}#{self.copies}"
-        self.copies += 1
+        name = f"{block.name}#{len(self.placed)}"
         ready = free_at
-        held = Held(block, name, offset, ready, ready)
+        held = Held(block, name, offset, self.users[block.name], self.step.move_cycles[block.name], ready, ready)
         self.l1.take(held)
         self.held[block.name] = held
-        self.buffers[name] = Buffer(name, block.bytes, "l1", block.storage or self.blocks[block.name].name)
-        self.offsets[name] = offset
+        self.placed.append(held)
         if cycles:
             begin = max(earliest, free_at + HOP_CYCLES)
             self.in_free = begin + cycles
             self.busy["in"] += cycles
             held.ready = held.busy_until = self.in_free + HOP_CYCLES
-            self._copy(held, block.parts, unit.node, to_l1=True)
+            self.commands += copies_of(held, block.parts, unit.node, to_l1=True)
         elif self.writers.get(block.name):
             held.writing = True
         return held
 
-    def _score(self, segment: Segment, busy: Collection[str], index: int) -> tuple[int, float]:
-        """When a segment is free, -1 if it cannot be had, and what it costs to fetch again what must leave it."""
-        held = segment.held
-        if held is None:
-            return segment.free_at, 0.0
-        if held.writing or held.block.name in busy:
-            return -1, 0.0
-        cycles = self.step.move_cycles[held.block.name]
-        following = next(i for i in self.users[held.block.name] if not self.done[i])
-        again = cycles * (1 + held.dirty) * (1 + 40 / (1 + abs(following - index)))
-        return max(held.busy_until, self.out_free + cycles if held.dirty else 0), again
+    def _scores(self, busy: Collection[str], index: int) -> list[tuple[int, float]]:
+        """Of every segment: when it is free, and what it costs to fetch again what must leave it for unit ``index``;
+        infinite if it cannot be had."""
+        scores = []
+        for segment in self.l1.segments:
+            held = segment.held
+            if held is None:
+                scores.append((segment.free_at, 0.0))
+            elif held.writing or held.block.name in busy:
+                scores.append((0, inf))
+            else:
+                again = held.fetch_cycles * (1 + held.dirty) * (1 + 40 / (1 + abs(held.users[0] - index)))
+                scores.append((max(held.busy_until, self.out_free + held.fetch_cycles if held.dirty else 0), again))
+        return scores
 
     def _evict(self, held: Held, node: int) -> None:
         if held.dirty:
             self._send(held, held.block.parts, node)
         self._drop(held)
-
-
-def _renamed(op: GemmJob | KernelCall, names: Mapping[str, str]) -> GemmJob | KernelCall:
-    """``op`` on the buffers that hold its blocks."""
-
-    def buffer(ref: Ref) -> Ref:
-        return Ref(names[ref.buffer], ref.offset)
-
-    if isinstance(op, GemmJob):
-        return replace(op, x=buffer(op.x), w=buffer(op.w), z=buffer(op.z), y=op.y and buffer(op.y))
-    return replace(op, refs=tuple(ref and buffer(ref) for ref in op.refs))
 
 
 def _homecoming(units: Sequence[Unit], blocks: Mapping[str, Block], stay: Collection[str]) -> dict[str, str]:

@@ -298,15 +298,14 @@ def _split(graph: Graph, work: Work, sizes: Mapping[str, int], limit: int) -> fr
     scratch = aligned(scratch_bytes(work.domain, sizes))
 
     def demand() -> int:
-        blocks: dict[str, int] = {}
+        blocks: dict[object, int] = {}
         for position, access in enumerate(work.accesses):
             if access is None:
                 continue
             if position not in split and access.in_place(largest_tile(access, sizes)):
                 blocks[access.view.storage] = aligned(graph.type(access.view.storage).bytes)
             else:
-                name = f"{access.view.storage}@{access.view}{access.dims}"
-                blocks[name] = aligned(tile_bytes(access, sizes))
+                blocks[access.view, access.dims] = aligned(tile_bytes(access, sizes))
         return sum(blocks.values()) + scratch
 
     while demand() > limit:
@@ -323,10 +322,7 @@ def _split(graph: Graph, work: Work, sizes: Mapping[str, int], limit: int) -> fr
 
 def _least_bytes(graph: Graph, work: Work, sizes: Mapping[str, int]) -> int:
     """L1 bytes of a tile's operands, each with a block of its own."""
-    same: dict[str, int] = {}
-    for access in work.accesses:
-        if access:
-            same[f"{access.view}{access.dims}"] = aligned(tile_bytes(access, sizes))
+    same = {(a.view, a.dims): aligned(tile_bytes(a, sizes)) for a in work.accesses if a}
     return sum(same.values()) + aligned(scratch_bytes(work.domain, sizes))
 
 
@@ -379,7 +375,7 @@ def compute_cycles(work: Work, sizes: Mapping[str, int], costs: Costs) -> float:
     scratch = (Ref("scratch"), scratch_bytes(work.domain, sizes))
     lowered = op.lower(work.node, tile)
     return sum(
-        costs.op(orient(c, costs.job, after) if isinstance(c, GemmJob) else bounded(c, every, scratch), after)
+        costs.op(orient(c, costs, after) if isinstance(c, GemmJob) else bounded(c, every, scratch), after)
         for c, after in zip(lowered, waits_for_jobs(lowered), strict=True)
     )
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import product
 from math import prod
+from typing import NamedTuple
 
 COPY_MAX_BYTES = 131_071
 """The DMA's 17-bit transfer length."""
 
 
-@dataclass(frozen=True)
-class Region:
+class Region(NamedTuple):
     """Bytes of one buffer: ``rows`` rows of ``row_bytes``, the first at ``offset``, ``stride`` bytes apart."""
 
     offset: int

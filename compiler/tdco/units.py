@@ -19,7 +19,7 @@ from .layout import Layout
 from .ops import get_op
 from .order import waits_for_jobs
 from .orient import orient
-from .program import GemmJob, KernelCall, Ref
+from .program import Command, GemmJob, KernelCall, Ref, refs
 from .transfer import Region, copies, overlap
 from .work import Access, Tiling, Work, describe, ranges, read_storages, scratch_bytes
 
@@ -134,15 +134,29 @@ def _tile_units(
         run = tuple(group)
         waits = waits_for_jobs(run)
         ops = tuple(
-            orient(c, costs.job, after) if isinstance(c, GemmJob) else bounded(c, operands, room)
+            orient(c, costs, after) if isinstance(c, GemmJob) else bounded(c, operands, room)
             for c, after in zip(run, waits, strict=True)
         )
-        named = {ref.buffer for c in ops for ref in _refs(c)}
+        named = {ref.buffer for c in ops for ref in refs(c)}
         mine = _merged(u for u in uses if u.block in named)
         cycles = sum(map(costs.op, ops, waits))
         after_cycles = costs.op(ops[0], on_engine) - costs.op(ops[0])
         early = work.domain.early
         yield Unit(index, on_engine, ops, mine, cycles, after_cycles, any(waits), early=early)
+
+
+def commands_of(unit: Unit, names: Mapping[str, str]) -> Iterator[Command]:
+    """The commands of ``unit`` on the buffers that hold its blocks, by their ``names``."""
+
+    def buffer(ref: Ref) -> Ref:
+        return Ref(names[ref.buffer], ref.offset)
+
+    for op in unit.ops:
+        if isinstance(op, GemmJob):
+            y = op.y and buffer(op.y)
+            yield Command(replace(op, x=buffer(op.x), w=buffer(op.w), z=buffer(op.z), y=y), unit.node)
+        else:
+            yield Command(replace(op, refs=tuple(ref and buffer(ref) for ref in op.refs)), unit.node)
 
 
 def _place(
@@ -158,18 +172,13 @@ def _place(
         size_bytes = graph.type(storage).bytes
         block = Block(storage, storage, size_bytes, tuple(copies((size_bytes,), (1,), (0,), 1)))
         return access.operand(Ref(storage, base), start, shape, in_place=True), block, regions
-    if piece := access.piece(loops):
-        name = f"{storage}@{piece.offset}+{piece.row_bytes}"
+    if len(regions) == 1 and regions[0].dense:
+        name = f"{storage}@{base}+{regions[0].rows * regions[0].row_bytes}"
     else:
         order = "".join(f".{d}" for d in access.order if shape[d] > 1)
         name = f"{storage}@{base}{order}{list(shape)}{list(access.view.strides)}".replace(" ", "")
     block = Block(name, storage, prod(shape) * item, parts)
     return access.operand(Ref(name), start, shape), block, regions
-
-
-def _refs(op: GemmJob | KernelCall) -> Iterator[Ref]:
-    refs = (op.x, op.w, op.y, op.z) if isinstance(op, GemmJob) else op.refs
-    return (ref for ref in refs if ref)
 
 
 def _hull_bytes(operand: Operand) -> int:

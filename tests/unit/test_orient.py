@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tdco.cli._engines import engine_library, job_predictor
 from tdco.codegen_c import job_flags
-from tdco.cost import core_formula, default_costs
+from tdco.cost import array_cycles, default_costs
 from tdco.order import waits_for_jobs
 from tdco.orient import orient, swapped
 from tdco.program import Command, GemmJob, KernelCall, Ref
@@ -76,30 +76,41 @@ def test_an_exchanged_job_gives_the_same_bits(number: int, seed: int) -> None:
 
 
 def test_the_cheaper_orientation_is_chosen() -> None:
-    predict = core_formula(CFG)
+    costs = default_costs(CFG)
+    predict = costs.job
     job = replace(random_job(np.random.default_rng(0)), m=64, n=128, k=128)
     assert predict(job, False) == 16 * 32 * 6 * 8 + 2
-    assert orient(job, predict) == swapped(job) and predict(swapped(job), False) == 16 * 32 * 11 * 4 + 2
-    assert orient(swapped(job), predict) == swapped(job)
+    assert orient(job, costs) == swapped(job) and predict(swapped(job), False) == 16 * 32 * 11 * 4 + 2
+    assert orient(swapped(job), costs) == swapped(job)
     square = replace(job, n=64)
-    assert orient(square, predict) == square
+    assert orient(square, costs) == square
+
+
+def test_one_prediction_is_enough_to_choose(seed: int) -> None:
+    """No prediction is less than the array's cycles, so the choice is the one that both predictions would give."""
+    rng, costs = np.random.default_rng((seed, 2)), default_costs(CFG, job_predictor(CFG))
+    for job in (random_job(rng) for _ in range(200)):
+        for after in (False, True):
+            assert costs.job(job, after) >= array_cycles(job.m, job.n, job.k, CFG)
+            assert orient(job, costs, after) == min(job, swapped(job), key=lambda way: costs.job(way, after))
 
 
 def test_the_orientation_chosen_by_the_cycle_model_is_the_faster_one_on_the_rtl(seed: int) -> None:
     """Behind a job like it, with AFTER or not. Where K is short the closed formula does not see it."""
-    rng, predict, rtl = np.random.default_rng((seed, 1)), job_predictor(CFG), engine_library("rtl", CFG)
+    rng, rtl = np.random.default_rng((seed, 1)), engine_library("rtl", CFG)
+    costs, formula = default_costs(CFG, job_predictor(CFG)), default_costs(CFG)
     jobs = [random_job(rng) for _ in range(12)]
     jobs += [replace(jobs[0], m=m, n=n, k=k) for m, n, k in ((1, 40, 8), (40, 1, 8), (12, 17, 1), (25, 16, 40))]
     turned = better = 0
     for job in jobs:
         for after in (False, True):
-            chosen = orient(job, predict, after)
+            chosen = orient(job, costs, after)
             taken = {
                 way: cycles(rtl, [way] * 2, [after] * 2) - cycles(rtl, [way], [after]) for way in (job, swapped(job))
             }
             assert taken[chosen] == min(taken.values()), (job, after, taken)
             turned += chosen != job
-            better += taken[chosen] < taken[orient(job, core_formula(CFG), after)]
+            better += taken[chosen] < taken[orient(job, formula, after)]
     assert turned and better
 
 

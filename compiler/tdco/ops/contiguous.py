@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -61,7 +60,7 @@ def copy_calls(
     for index in itertools.product(*(range(n) for n, _, _ in outer)):
         x_at = sum(i * xs for i, (_, xs, _) in zip(index, outer, strict=True))
         z_at = z_offset + sum(i * zs for i, (_, _, zs) in zip(index, outer, strict=True))
-        refs = (replace(x, offset=x.offset + item_bytes * x_at), replace(z, offset=z.offset + item_bytes * z_at))
+        refs = (x.shifted(item_bytes * x_at), z.shifted(item_bytes * z_at))
         calls.append(KernelCall(f"tdco_contiguous_b{8 * item_bytes}", refs, ints))
     return calls
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -101,7 +100,7 @@ def domain(node: Node, inputs: Sequence[Any], outputs: Sequence[TensorType]) -> 
 
 
 def at(ref: Ref, elements: int) -> Ref:
-    return replace(ref, offset=ref.offset + ELEMENT_BYTES * elements)
+    return ref.shifted(ELEMENT_BYTES * elements)
 
 
 def line(rows: int, cols: int, strides: tuple[int, ...]) -> tuple[int, bool] | None:
