@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -142,11 +143,13 @@ PAGE_BYTES = 8192
 """Touches are looked up by the pages they lie in."""
 
 
-def _on_pages(pages: Mapping[tuple[str, int], list[_Open]], space: str, region: Region, write: bool) -> Iterator[_Part]:
+def _on_pages(pages: Mapping[tuple[str, int], list[_Open]], space: str, region: Region, write: bool) -> list[_Part]:
     low, end = region.offset, region.end
-    for page in range(low // PAGE_BYTES, (end - 1) // PAGE_BYTES + 1):
-        start = page * PAGE_BYTES
-        yield pages[space, page], max(low, start), min(end, start + PAGE_BYTES), region, write
+    first, last = low // PAGE_BYTES, (end - 1) // PAGE_BYTES
+    if first == last:
+        return [(pages[space, first], low, end, region, write)]
+    cuts = [low, *range((first + 1) * PAGE_BYTES, end, PAGE_BYTES), end]
+    return [(pages[space, first + n], begin, until, region, write) for n, (begin, until) in enumerate(pairwise(cuts))]
 
 
 class _Progress:
