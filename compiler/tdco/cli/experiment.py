@@ -238,15 +238,11 @@ def _pair(plan: Plan, case: Case, seed: int) -> Run:
     # Torch keeps fp32 whatever the device does: cases of one strategy and rate share it.
     file = plan.out / f"torch-{case.strategy}-{case.lr:g}-seed{seed}.npz"
     torch = torch_run(model.module, training, batch, train, held, seed, file)
-    control = {}
-    if experiment.control:
-        file = file.with_stem(f"{file.stem}-shaken")
-        control = {"control": torch_run(model.module, training, batch, train, held, seed, file, True)["accuracy"]}
     with np.load(folder / TRAINED) as tensors:
         error = update_error(model.module, training, tensors, torch["tensors"])
     return {
         "device": device["accuracy"], "torch": torch["accuracy"], "update_error": error,
-        "device_loss": _losses(folder), "torch_loss": torch["loss"], **control,
+        "device_loss": _losses(folder), "torch_loss": torch["loss"],
     }  # fmt: skip
 
 
@@ -256,13 +252,12 @@ def _losses(folder: Path) -> list[float]:
 
 def _row(plan: Plan, case: Case, runs: Sequence[Run], cost: dict[str, Any]) -> dict[str, Any]:
     document = load_program(plan.program(case))
-    device, torch, control = ([run[key] for run in runs if key in run] for key in ("device", "torch", "control"))
+    device, torch = ([run[key] for run in runs] for key in ("device", "torch"))
     return {
         **asdict(case),
         **compared(device, torch),
         "device_runs": device,
         "torch_runs": torch,
-        **({"control": compared(control, torch), "control_runs": control} if control else {}),
         "update_error": float(np.mean([run["update_error"] for run in runs])),
         "trainable": sum(document["train"]["trainable"].values()),
         "updates_per_second": document["hw"]["clock_hz"] / cost["cycles"],

@@ -37,21 +37,18 @@ class Case:
 
 @dataclass(frozen=True)
 class Experiment:
-    """What every case starts from: a model and data. ``control``: torch trains twice, as ``torch_run`` has it."""
+    """What every case starts from: a model and data."""
 
     title: str
     model: str
     data: str
     config: str
     cases: tuple[Case, ...]
-    control: bool = False
 
 
 RATES = {"lp": 0.02, "ft1": 0.01, "lora1": 0.01, "ft2": 0.005, "lora2": 0.01}
 """As ``tdco rates`` found them."""
 ROUNDING_RATES = (0.0003, 0.001, 0.003, 0.01)
-ROUNDOFF = 2**-11
-"""Of binary16: at most how much rounding changes a number, relatively."""
 
 
 def _rounding(title: str, model: str, data: str, strategy: str, rates: tuple[float, ...]) -> Experiment:
@@ -68,7 +65,6 @@ EXPERIMENTS = {
         "mnist",
         "rm_12x4",
         tuple(Case(strategy, strategy, rate) for strategy, rate in RATES.items()),
-        control=True,
     ),
     "rounding": _rounding("Rounding of weights by learning rate", "zoo:cct2_cifar10", "mnist", "ft1", ROUNDING_RATES),
     "rounding-mlp": _rounding(
@@ -78,19 +74,11 @@ EXPERIMENTS = {
 
 
 def torch_run(
-    module: nn.Module,
-    training: Training,
-    batch: int,
-    train: Samples,
-    test: Samples,
-    seed: int,
-    file: Path,
-    shaken: bool = False,
+    module: nn.Module, training: Training, batch: int, train: Samples, test: Samples, seed: int, file: Path
 ) -> dict[str, Any]:
     """One epoch of ``train`` in torch fp32 as the device takes it; kept in ``file``, and read from there.
 
-    {"accuracy", "loss": of every step, "tensors": the trained ones by name}. ``shaken``: the trained tensors begin as
-    far off, drawn by ``seed``, as rounding them to fp16 could put them.
+    {"accuracy", "loss": of every step, "tensors": the trained ones by name}.
     """
     if not file.exists():
         steps = len(train.labels) // batch
@@ -105,7 +93,6 @@ def torch_run(
             adapters=training.adapters,
             optimizer=training.optimizer,
             accumulate=training.accumulate,
-            start=_shaken(module, training, seed) if shaken else {},
         )
         found = accuracy(module, test.images.astype(np.float32), test.labels, tensors, training.adapters)
         arrays = {f"tensors/{name}": array for name, array in tensors.items()}
@@ -115,22 +102,11 @@ def torch_run(
         return {"accuracy": float(arrays["accuracy"]), "loss": arrays["loss"].tolist(), "tensors": tensors}
 
 
-def _start(module: nn.Module, training: Training) -> dict[str, np.ndarray]:
-    """What ``training`` trains, before the first step."""
-    tensors = {n: p.detach().numpy() for n, p in module.named_parameters()} | adapter_start(module, training.adapters)
-    return {n: tensors[n] for n in training.trainable}
-
-
-def _shaken(module: nn.Module, training: Training, seed: int) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    return {n: v * (1 + rng.uniform(-ROUNDOFF, ROUNDOFF, v.shape)) for n, v in _start(module, training).items()}
-
-
 def update_error(
     module: nn.Module, training: Training, device: Mapping[str, np.ndarray], torch: Mapping[str, np.ndarray]
 ) -> float:
     """How far the device's update of all trained tensors is from torch's, as relative L2, from the tensors after it."""
-    start = _start(module, training)
+    start = {n: p.detach().numpy() for n, p in module.named_parameters()} | adapter_start(module, training.adapters)
     moved = [{n: held[n].reshape(start[n].shape) - start[n] for n in torch} for held in (device, torch)]
     return compare_updates(moved[0], moved[1]).max_rel_error
 
