@@ -16,15 +16,6 @@ typedef struct {
 
 static inline uint16_t finish(uint16_t sum, int32_t relu) { return relu && (sum & 0x8000) ? 0 : sum; }
 
-/* A single element of Z. */
-static void element(const sizes *s, const uint16_t *x, const uint16_t *w, const uint16_t *y, uint16_t *z)
-{
-    uint16_t sum = y ? *y : 0;
-    for (int32_t k = 0; k < s->k; k++, x += s->xk, w += s->wk)
-        sum = tdco_hfma(*x, *w, sum);
-    *z = finish(sum, s->relu);
-}
-
 #define EACH(i, extent) _Pragma("GCC unroll 4") for (int32_t i = 0; i < extent; i++)
 
 /* `count` blocks along the rows of Z, from row m and column n on: sums from Y or 0, all steps of K, sums to Z. */
@@ -196,29 +187,89 @@ static sizes turned(const sizes *s)
     return (sizes){s->n, s->m, s->k, s->wn, s->wk, s->xk, s->xm, s->yn, s->ym, s->zn, s->zm, s->relu};
 }
 
-/* Cores share the blocks, then what is left over at the edges. p: x, w, y or 0, z.  i: sizes. */
+/* Columns of a strip of a single row of Z. With one of them, W may lie in any way. */
+enum { STRIP = 16, ALONG_STRIP = 4 };
+#define EACH_COLUMN _Pragma("GCC unroll 16") for (int32_t j = 0; j < columns; j++)
+
+/* Where `across`, rows of W lie side by side, else two steps of K are a turn: they share pointers, and so do columns. */
+TDCO_INLINE void strip(const sizes *s, const uint16_t *x, const uint16_t *w, const uint16_t *y, uint16_t *z,
+                       int32_t columns, int across)
+{
+    const int32_t xk = s->xk, wk = s->wk, wn = across ? 1 : s->wn;
+    uint16_t sum[STRIP] = {0};
+    int32_t k = s->k;
+    if (y)
+        EACH_COLUMN sum[j] = y[j * s->yn];
+    for (; !across && k > 1; k -= 2, x += 2 * xk) {
+        const uint16_t first = x[0], second = x[xk];
+        const uint16_t *column = w;
+        EACH_COLUMN
+        {
+            const uint16_t a = column[0], b = column[wk];
+            sum[j] = tdco_hfma(first, a, sum[j]);
+            sum[j] = tdco_hfma(second, b, sum[j]);
+            column += wn;
+            LATER(column)
+        }
+        w += 2 * wk;
+    }
+    for (; k > 0; k--, x += xk, w += wk) {
+        const uint16_t element = *x;
+        EACH_COLUMN sum[j] = tdco_hfma(element, w[j * wn], sum[j]);
+    }
+    EACH_COLUMN z[j * s->zn] = finish(sum[j], s->relu);
+}
+
+TDCO_APART void across_strip(const sizes *s, const uint16_t *x, const uint16_t *w, const uint16_t *y, uint16_t *z)
+{
+    strip(s, x, w, y, z, STRIP, 1);
+}
+
+TDCO_APART void along_strip(const sizes *s, const uint16_t *x, const uint16_t *w, const uint16_t *y, uint16_t *z)
+{
+    strip(s, x, w, y, z, ALONG_STRIP, 0);
+}
+
+TDCO_APART void element(const sizes *s, const uint16_t *x, const uint16_t *w, const uint16_t *y, uint16_t *z)
+{
+    strip(s, x, w, y, z, 1, 0);
+}
+
+/* Columns [0, to) of the rows of Z from `from` on: cores share the strips of all rows, then what is beside them. */
+static void single_rows(const sizes *s, const operands *o, int32_t from, int32_t to, uint32_t core, uint32_t cores)
+{
+    const int across = s->wn == 1 && to >= STRIP;
+    const int32_t columns = across ? STRIP : ALONG_STRIP, rows = s->m - from, strips = to / columns;
+    const int32_t beside = to - strips * columns;
+    for (int32_t part = 0; part < 2; part++) {
+        const int32_t in_row = part ? beside : strips;
+        const tdco_range share = tdco_share(rows * in_row, core, cores);
+        for (uint32_t at = share.begin; at < share.end; at++) {
+            const int32_t row = (int32_t)at / in_row, m = from + row, place = (int32_t)at - row * in_row;
+            const int32_t n = part ? strips * columns + place : place * columns;
+            const uint16_t *x = o->x + m * s->xm, *w = o->w + n * s->wn;
+            const uint16_t *y = o->y ? o->y + m * s->ym + n * s->yn : 0;
+            (part ? element : across ? across_strip : along_strip)(s, x, w, y, o->z + m * s->zm + n * s->zn);
+        }
+    }
+}
+
+/* Cores share the blocks, then the rows below them and the columns beside.  p: x, w, y or 0, z.  i: sizes. */
 void tdco_gemm_f16(const tdco_args *args, uint32_t core, uint32_t cores)
 {
     const sizes given = *(const sizes *)args->i;
     const int turn = given.xk != 1 && given.wn != 1;
-    const sizes size = turn ? turned(&given) : given, *s = &size;
-    const uint16_t *x = args->p[turn], *w = args->p[!turn], *y = args->p[2];
-    uint16_t *z = args->p[3];
+    const sizes size = turn ? turned(&given) : given, beside = turned(&size), *s = &size;
+    const operands all = {args->p[turn], args->p[!turn], args->p[2], args->p[3]}, *o = &all;
     const int32_t across = s->n / SIDE, down = s->m / SIDE;
     const int32_t lines = (s->xk == 1 ? s->xm : s->xk) | (s->wn == 1 ? s->wk : s->wn);
-    const int words = tdco_word_aligned(x, w) && !(lines & 1);
+    const int words = tdco_word_aligned(o->x, o->w) && !(lines & 1);
     const tdco_range blocks = tdco_share(across * down, core, cores);
     if (blocks.begin < blocks.end) {
         const int32_t row = blocks.begin / across, column = blocks.begin - row * across;
-        const operands all = {x, w, y, z};
-        blocks_of(s, words)(s, &all, SIDE * row, SIDE * column, blocks.end - blocks.begin);
+        blocks_of(s, words)(s, o, SIDE * row, SIDE * column, blocks.end - blocks.begin);
     }
-    const int32_t right = s->n - SIDE * across, below = s->m - SIDE * down; /* columns right of, rows below the blocks */
-    const tdco_range rest = tdco_share(SIDE * down * right + below * s->n, core, cores);
-    for (uint32_t at = rest.begin; at < rest.end; at++) {
-        const int32_t beside = SIDE * down * right, index = at;
-        const int32_t m = index < beside ? index / right : SIDE * down + (index - beside) / s->n;
-        const int32_t n = index < beside ? SIDE * across + index % right : (index - beside) % s->n;
-        element(s, x + m * s->xm, w + n * s->wn, y ? y + m * s->ym + n * s->yn : 0, z + m * s->zm + n * s->zn);
-    }
+    const operands swapped = {o->w, o->x, o->y, o->z};
+    single_rows(s, o, SIDE * down, s->n, core, cores);
+    single_rows(&beside, &swapped, SIDE * across, SIDE * down, core, cores);
 }

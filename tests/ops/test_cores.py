@@ -12,7 +12,10 @@ from tdco.program import GemmJob
 from .harness import L1, run_gemm, run_kernel
 from .test_products import fma16
 
-SHAPES = ((1, 1, 1), (4, 4, 4), (12, 16, 64), (5, 7, 9), (1, 10, 33), (64, 1, 5), (9, 4, 3), (3, 11, 8), (8, 8, 2))
+SHAPES = (
+    (1, 1, 1), (4, 4, 4), (12, 16, 64), (5, 7, 9), (1, 10, 33), (64, 1, 5), (9, 4, 3), (3, 11, 8), (8, 8, 2),
+    (1, 37, 6), (37, 2, 5), (6, 35, 3),
+)  # fmt: skip
 Y_FORMS = ("none", "matrix", "row", "column")
 
 
