@@ -49,8 +49,16 @@ def in_l1(graph: Graph, layout: Layout, tilings: Mapping[int, Tiling], costs: Co
         TdcoError: a node's blocks do not fit L1.
     """
     blocks, units = make_units(graph, layout, tilings, costs)
+    homes = {name: Buffer(name, graph.type(name).bytes, "l2", name) for name in layout.storages()}
+
+    def judged(planned: Planned) -> int:
+        """Cycles if L2 had room for all."""
+        schedule = Schedule({**homes, **planned.buffers}, planned.commands)
+        places = {name: (name, 0) for name in homes} | {name: ("l1", at) for name, at in planned.offsets.items()}
+        return step_cycles(order(schedule, places), costs)
+
     stay = {layout.views[name].storage for name in (*graph.outputs, *graph.state)}
-    return schedule_units(blocks, units, costs, stay)
+    return schedule_units(blocks, units, costs, stay, judged)
 
 
 def place(graph: Graph, layout: Layout, planned: Planned, costs: Costs) -> tuple[Schedule, MemoryPlan]:

@@ -8,11 +8,12 @@ decides how early it can be fetched, so a good place is one that has been free f
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import inf
+from typing import NamedTuple
 
 from .cost import HOP_CYCLES, Costs
 from .errors import TdcoError
@@ -24,9 +25,11 @@ from .work import aligned
 
 PATIENCE_CYCLES = 400
 """How much later a more urgent unit may start than the first that could."""
-ORDERS = ((96, False), (96, True), (24, False), (24, True), (12, False), (4, True))
-"""How many nodes units may run ahead of the oldest unfinished one, and whether cores that the engine waits for do first
-what leads to its next unit soonest: whichever gives the fewest modelled cycles."""
+ENGINE, RESULTS = "the engine first", "results first"
+ORDERS = ((24, ""), (96, ENGINE), (12, ""), (4, ENGINE), (24, RESULTS))
+"""How many nodes units may run ahead of the oldest unfinished one, and what goes first however urgent the rest: on
+cores that the engine waits for, what leads to its next unit soonest; or anywhere what no other unit waits for, so that
+the DMA can begin to write it. Whichever gives the fewest modelled cycles."""
 NARROW_NODES = (2, 1, 0)
 """The same where the blocks in use do not fit L1 otherwise: the first that does."""
 FULL_SHARE = 0.85
@@ -39,9 +42,11 @@ LARGE_SHARE = 1 / 8
 """Of L1: blocks from here on are put at its start, smaller ones at its end, and room for one is hard to find."""
 REFETCH_WEIGHT = 0.25
 """What a cycle of the DMA counts against a cycle of waiting, when a block is dropped for another."""
-SLACK_CYCLES, SLACK_WEIGHT = 2000, 0.1
-"""The best order is tried once more with places that are free so long before they can be filled, where there are some:
-what uses them now may take longer than modelled. What a cycle less of that counts against a cycle of waiting."""
+SLACKS = ((2000, 0.3), (4000, 0.1), (4000, 0.3))
+"""The best orders, so many as ``LOOSER_ORDERS``, are tried again with places that are free so many cycles before they
+can be filled, where there are some: what uses them now may take longer than modelled. What a cycle less of that counts
+against a cycle of waiting."""
+LOOSER_ORDERS = 2
 
 
 class NoRoom(Exception):
@@ -63,36 +68,55 @@ class Planned:
     tried: tuple[tuple[str, int], ...] = ()
 
 
-def schedule_units(blocks: Mapping[str, Block], units: Sequence[Unit], costs: Costs, stay: Collection[str]) -> Planned:
+class Order(NamedTuple):
+    """How a scheduler chooses: ``ahead`` and ``first`` as in ``ORDERS``, ``slack`` as in ``SLACKS``."""
+
+    ahead: int
+    first: str = ""
+    slack: tuple[int, float] = (0, 0.0)
+
+    def __str__(self) -> str:
+        cycles, weight = self.slack
+        early = f"places free {cycles} cycles early ({weight})" if cycles else ""
+        return ", ".join(filter(None, (str(self.ahead), self.first, early)))
+
+
+def schedule_units(
+    blocks: Mapping[str, Block],
+    units: Sequence[Unit],
+    costs: Costs,
+    stay: Collection[str],
+    step_cycles: Callable[[Planned], int],
+) -> Planned:
     """The best order found. Storages in ``stay`` are read after the step, so what is written to them goes to L2.
+    ``step_cycles`` judges what the scheduler finds.
 
     Raises:
         TdcoError: a node's blocks do not fit L1.
     """
-    found: dict[tuple[int, bool, bool], Planned] = {}
+    found: dict[Order, Planned] = {}
     step = _look_at(blocks, units, costs, stay)
 
-    def look(ahead: int, feeding: bool, slack: bool = False) -> None:
-        found[ahead, feeding, slack] = _Scheduler(step, costs, ahead, feeding, slack).run()
+    def look(order: Order) -> None:
+        planned = _Scheduler(step, costs, order).run()
+        found[order] = replace(planned, cycles=step_cycles(planned))
 
-    for ahead, feeding in (*ORDERS, *((narrow, False) for narrow in NARROW_NODES)):
-        if found and ahead in NARROW_NODES:
+    for order in (*(Order(*order) for order in ORDERS), *map(Order, NARROW_NODES)):
+        if found and order.ahead in NARROW_NODES:
             break
         try:
-            look(ahead, feeding)
+            look(order)
         except NoRoom as e:
             failure = e
     if not found:
         raise TdcoError(str(failure), "L1", "a configuration with more l1_bytes")
-    ahead, feeding, _ = min(found, key=lambda order: found[order].cycles)
-    with suppress(NoRoom):
-        look(ahead, feeding, slack=True)
-    tried = [(_named(*order), planned.cycles) for order, planned in found.items()]
+    best = {planned.cycles: order for order, planned in reversed(found.items())}
+    for _, order in sorted(best.items())[:LOOSER_ORDERS]:
+        for slack in SLACKS:
+            with suppress(NoRoom):
+                look(order._replace(slack=slack))
+    tried = [(str(order), planned.cycles) for order, planned in found.items()]
     return replace(min(found.values(), key=lambda planned: planned.cycles), tried=tuple(tried))
-
-
-def _named(ahead: int, feeding: bool, slack: bool) -> str:
-    return f"{ahead}" + ", the engine first" * feeding + ", places free early" * slack
 
 
 @dataclass(frozen=True)
@@ -145,9 +169,9 @@ def _look_at(blocks: Mapping[str, Block], units: Sequence[Unit], costs: Costs, s
 
 
 class _Scheduler:
-    def __init__(self, step: _Step, costs: Costs, ahead: int, feeding: bool, slack: bool) -> None:
-        self.step, self.costs, self.ahead, self.feeding = step, costs, ahead, feeding
-        self.slack = SLACK_WEIGHT if slack else 0
+    def __init__(self, step: _Step, costs: Costs, order: Order) -> None:
+        self.step, self.costs, self.ahead, self.first = step, costs, order.ahead, order.first
+        self.slack_cycles, self.slack_weight = order.slack
         self.blocks, self.units, self.goes_home = step.blocks, step.units, step.goes_home
         self.urgency, self.way = step.urgency, step.ways
         self.users = {name: list(users) for name, users in step.users.items()}
@@ -233,6 +257,9 @@ class _Scheduler:
 
         What frees L1 comes before what fills it, but for what the engine waits for.
         """
+        if self.first == RESULTS:
+            results = {i: start for i, start in starts.items() if not self.step.followers[i]}
+            starts = results or starts
         best: tuple[int, int] | None = None
         for on_engine in (True, False):
             mine = [(start, i) for i, start in starts.items() if self.units[i].on_engine == on_engine]
@@ -240,7 +267,7 @@ class _Scheduler:
                 continue
             first = min(mine)[0]
             soon = [i for start, i in mine if start <= first + PATIENCE_CYCLES]
-            starving = self.feeding and not on_engine and (best is None or first < best[0])
+            starving = self.first == ENGINE and not on_engine and (best is None or first < best[0])
             ways = {i: self.way[i] if starving else 0 for i in soon}
             urgent = min(
                 soon, key=lambda i: (ways[i], not self.units[i].early, not self._frees(i), -self.urgency[i], i)
@@ -424,7 +451,7 @@ class _Scheduler:
         least = inf
         found: tuple[int, int, list[Segment]] | None = None
         segments = self.l1.segments
-        begin, wanted = max(needed, earliest), (earliest or needed) - SLACK_CYCLES
+        begin, wanted = max(needed, earliest), (earliest or needed) - self.slack_cycles
         most = inf  # cycles of fetching again, where there is something better beyond that
         for offset, first, last in self.l1.windows(aligned(block.bytes), block.bytes >= self.large_bytes):
             free_at, again = 0, 0.0
@@ -435,8 +462,8 @@ class _Scheduler:
                 free_at = at if at > free_at else free_at
             else:
                 late: float = free_at - begin if free_at > begin else 0
-                if self.slack and free_at > wanted:
-                    late += self.slack * (free_at - wanted)
+                if self.slack_weight and free_at > wanted:
+                    late += self.slack_weight * (free_at - wanted)
                 cost = late + REFETCH_WEIGHT * again if self.ahead else 0
                 if cost < least:
                     least, found = cost, (free_at, offset, segments[first : last + 1])

@@ -51,9 +51,6 @@ TILES_IN_L1 = 6
 FEW_TILES = 16
 """Rather than more tiles of a node, tiles of up to a quarter of L1: each has commands of its own."""
 
-UPDATES_IN_L1 = 6
-"""The same of an update that multiplies its gradient itself: large tiles, for its calls are what the step waits for."""
-
 SMALL_BYTES = 16 << 10
 """Of all operands of an update beside such ones that is not cut: its commands would take longer than its work."""
 
@@ -62,6 +59,12 @@ BLOCKS_IN_L1 = 3
 
 NEAR_NODES = 12
 """Nodes between two uses of a storage up to which it may stay in L1."""
+
+STREAMED = {"GemmUpdate": 4, "OuterSGD": 4, "ProductUpdate": 6}
+"""Updates of a weight by rows, each of which begins as soon as the last product is done with its rows, in large tiles,
+for their calls are what the step waits for: at most this part of L1."""
+LARGE_SHARE = 1 / 8
+"""Of L1: smaller weights are not worth that."""
 
 SUMS, STREAM = "sums", "stream"
 """Ways to cut a node other than by its rows alone, see ``_way``."""
@@ -104,7 +107,13 @@ def choose_tiling(graph: Graph, layout: Layout, costs: Costs, parts: int = 4) ->
 def _followed(graph: Graph, layout: Layout, costs: Costs) -> frozenset[str]:
     """Weights that are updated row by row, as soon as the last product is done with these."""
     new = {value: layout.views[state].storage for state, value in graph.updates.items()}
-    return frozenset(new[n] for node in graph.nodes if node.op == "ProductUpdate" for n in node.outputs)
+    return frozenset(
+        new[name]
+        for node in graph.nodes
+        if node.op in STREAMED
+        for name in node.outputs
+        if graph.type(name).bytes >= LARGE_SHARE * costs.cfg.l1_bytes
+    )
 
 
 def _way(work: Work, followed: Collection[str]) -> str:
@@ -113,7 +122,7 @@ def _way(work: Work, followed: Collection[str]) -> str:
     if work.node.op == "MatMul" and work.inputs[1] and work.inputs[1].view.storage in followed:
         return SUMS
     small = sum(prod(a.type.shape) * a.item_bytes for a in work.accesses if a) <= SMALL_BYTES
-    streams = work.node.op == "ProductUpdate" or (followed and small and get_op(work.node.op).update)
+    streams = work.node.op in STREAMED or (followed and small and get_op(work.node.op).update)
     return STREAM if streams else ""
 
 
@@ -140,7 +149,7 @@ def _run_fits(graph: Graph, work: Work, costs: Costs, parts: int, limit: int, wa
     few = [count for count in tiles if count <= FEW_TILES]
     shares = [*product((TILES_IN_L1, 4), few), *product((TILES_IN_L1, 2), tiles)]
     if way == STREAM:
-        shares = [(UPDATES_IN_L1, count) for count in range(parts, MOST_TILES + 1, parts)]
+        shares = [(STREAMED.get(work.node.op, 4), count) for count in range(parts, MOST_TILES + 1, parts)]
     fits: list[dict[str, int]] = []
     for sums in (False, True):
         if fits and not work.domain.dense:

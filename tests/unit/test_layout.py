@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import hypothesis.strategies as st
 import numpy as np
@@ -171,7 +170,7 @@ def test_overlap_never_misses_a_common_byte(a: Region, b: Region) -> None:
     common = bool(touched(a) & touched(b))
     assert overlap(a, b) or not common
     comparable = a.stride == b.stride >= max(a.row_bytes, b.row_bytes)
-    one_column = replace(a, offset=0) == replace(b, offset=0)
+    one_column = a._replace(offset=0) == b._replace(offset=0)
     if comparable and one_column and a.offset // a.stride == b.offset // b.stride:
         assert overlap(a, b) == common
 
