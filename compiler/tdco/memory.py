@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from tdco_spec import HwConfig
@@ -17,7 +18,8 @@ from .l3 import Tensor, choose, movable, replay, waited_shares, with_moves
 from .layout import Layout
 from .order import order
 from .program import Buffer, MemoryPlan, Placement, Schedule, refs
-from .schedule import Planned, schedule_units
+from .schedule import Planned
+from .search import schedule_units
 from .units import make_units
 from .work import Tiling, aligned
 
@@ -49,13 +51,16 @@ def in_l1(graph: Graph, layout: Layout, tilings: Mapping[int, Tiling], costs: Co
         TdcoError: a node's blocks do not fit L1.
     """
     blocks, units = make_units(graph, layout, tilings, costs)
+    keep = persistent(graph, layout)
     homes = {name: Buffer(name, graph.type(name).bytes, "l2", name) for name in layout.storages()}
 
-    def judged(planned: Planned) -> int:
-        """Cycles if L2 had room for all."""
+    def judged(planned: Planned) -> tuple[int, int]:
+        """Cycles if L2 had room for all, and the most bytes in L1 and L2 of what comes and goes."""
         schedule = Schedule({**homes, **planned.buffers}, planned.commands)
         places = {name: (name, 0) for name in homes} | {name: ("l1", at) for name, at in planned.offsets.items()}
-        return step_cycles(order(schedule, places), costs)
+        dynamic = [b for b in schedule.buffers.values() if b.tensor not in keep]
+        peak_bytes = int(_live_bytes(schedule, dynamic, _lifetimes(schedule, keep)).max(initial=0))
+        return step_cycles(order(schedule, places), costs), peak_bytes
 
     stay = {layout.views[name].storage for name in (*graph.outputs, *graph.state)}
     return schedule_units(blocks, units, costs, stay, judged)
@@ -114,10 +119,7 @@ def _with_l3(
     apart = {name: (name, 0) for name in schedule.buffers}
     alone = replay(order(schedule, {**apart, **in_l1}), costs)
     lives = _lifetimes(schedule, keep)
-    live = np.zeros(len(schedule.commands), np.int64)
-    for name, (first, last) in lives.items():
-        if schedule.buffers[name].level == l2.name:
-            live[first : last + 1] += aligned(schedule.buffers[name].bytes)
+    live = _live_bytes(schedule, [b for b in schedule.buffers.values() if b.level == l2.name], lives)
     tensors = movable(schedule, keep, fixed)
     dearer = dict.fromkeys(tensors, 1.0)
     best, best_cycles = schedule, 0
@@ -221,6 +223,18 @@ def _lifetimes(schedule: Schedule, keep: Collection[str]) -> dict[str, tuple[int
             if ref.buffer not in keep:
                 lives[ref.buffer] = (lives.get(ref.buffer, (index, index))[0], index)
     return lives
+
+
+def _live_bytes(
+    schedule: Schedule, buffers: Iterable[Buffer], lives: Mapping[str, tuple[int, int]]
+) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Of ``buffers``, at every command."""
+    live = np.zeros(len(schedule.commands), np.int64)
+    for buffer in buffers:
+        if buffer.name in lives:
+            first, last = lives[buffer.name]
+            live[first : last + 1] += aligned(buffer.bytes)
+    return live
 
 
 def _first_fit(buffers: Sequence[Buffer], lives: Mapping[str, tuple[int, int]], start: int) -> dict[str, Placement]:

@@ -8,15 +8,13 @@ decides how early it can be fetched, so a good place is one that has been free f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import inf
 from typing import NamedTuple
 
 from .cost import HOP_CYCLES, Costs
-from .errors import TdcoError
 from .l1 import L1, Held, Segment, copies_of
 from .program import Buffer, Command
 from .transfer import Region, overlap
@@ -26,12 +24,8 @@ from .work import aligned
 PATIENCE_CYCLES = 400
 """How much later a more urgent unit may start than the first that could."""
 ENGINE, RESULTS = "the engine first", "results first"
-ORDERS = ((24, ""), (96, ENGINE), (12, ""), (4, ENGINE), (24, RESULTS))
-"""How many nodes units may run ahead of the oldest unfinished one, and what goes first however urgent the rest: on
-cores that the engine waits for, what leads to its next unit soonest; or anywhere what no other unit waits for, so that
-the DMA can begin to write it. Whichever gives the fewest modelled cycles."""
-NARROW_NODES = (2, 1, 0)
-"""The same where the blocks in use do not fit L1 otherwise: the first that does."""
+"""What may go first however urgent the rest: on cores that the engine waits for, what leads to its next unit soonest;
+or anywhere what no other unit waits for, so that the DMA can begin to write it."""
 FULL_SHARE = 0.85
 """Of L1 that unfinished results and the operands of the oldest node may take: gaps between blocks need some too."""
 FAR_UNITS = 48
@@ -42,11 +36,6 @@ LARGE_SHARE = 1 / 8
 """Of L1: blocks from here on are put at its start, smaller ones at its end, and room for one is hard to find."""
 REFETCH_WEIGHT = 0.25
 """What a cycle of the DMA counts against a cycle of waiting, when a block is dropped for another."""
-SLACKS = ((2000, 0.3), (4000, 0.1), (4000, 0.3))
-"""The best orders, so many as ``LOOSER_ORDERS``, are tried again with places that are free so many cycles before they
-can be filled, where there are some: what uses them now may take longer than modelled. What a cycle less of that counts
-against a cycle of waiting."""
-LOOSER_ORDERS = 2
 
 
 class NoRoom(Exception):
@@ -69,7 +58,12 @@ class Planned:
 
 
 class Order(NamedTuple):
-    """How a scheduler chooses: ``ahead`` and ``first`` as in ``ORDERS``, ``slack`` as in ``SLACKS``."""
+    """How to choose among units.
+
+    ``ahead``: how many nodes they may run ahead of the oldest unfinished one. ``first``: what goes first. ``slack``:
+    places are better that are free so many cycles before they can be filled, since what uses them now may take longer
+    than modelled; and what a cycle less of that counts against a cycle of waiting.
+    """
 
     ahead: int
     first: str = ""
@@ -81,46 +75,8 @@ class Order(NamedTuple):
         return ", ".join(filter(None, (str(self.ahead), self.first, early)))
 
 
-def schedule_units(
-    blocks: Mapping[str, Block],
-    units: Sequence[Unit],
-    costs: Costs,
-    stay: Collection[str],
-    step_cycles: Callable[[Planned], int],
-) -> Planned:
-    """The best order found. Storages in ``stay`` are read after the step, so what is written to them goes to L2.
-    ``step_cycles`` judges what the scheduler finds.
-
-    Raises:
-        TdcoError: a node's blocks do not fit L1.
-    """
-    found: dict[Order, Planned] = {}
-    step = _look_at(blocks, units, costs, stay)
-
-    def look(order: Order) -> None:
-        planned = _Scheduler(step, costs, order).run()
-        found[order] = replace(planned, cycles=step_cycles(planned))
-
-    for order in (*(Order(*order) for order in ORDERS), *map(Order, NARROW_NODES)):
-        if found and order.ahead in NARROW_NODES:
-            break
-        try:
-            look(order)
-        except NoRoom as e:
-            failure = e
-    if not found:
-        raise TdcoError(str(failure), "L1", "a configuration with more l1_bytes")
-    best = {planned.cycles: order for order, planned in reversed(found.items())}
-    for _, order in sorted(best.items())[:LOOSER_ORDERS]:
-        for slack in SLACKS:
-            with suppress(NoRoom):
-                look(order._replace(slack=slack))
-    tried = [(str(order), planned.cycles) for order, planned in found.items()]
-    return replace(min(found.values(), key=lambda planned: planned.cycles), tried=tuple(tried))
-
-
 @dataclass(frozen=True)
-class _Step:
+class Step:
     """What is known of a step before its units have an order.
 
     Of blocks: their ``users`` and ``writers``, whether they go home (``goes_home``), their ``sizes`` in bytes, the
@@ -141,7 +97,7 @@ class _Step:
     followers: Sequence[Sequence[int]]
 
 
-def _look_at(blocks: Mapping[str, Block], units: Sequence[Unit], costs: Costs, stay: Collection[str]) -> _Step:
+def look_at(blocks: Mapping[str, Block], units: Sequence[Unit], costs: Costs, stay: Collection[str]) -> Step:
     units = _wait_for_whole_blocks(units, blocks)
     users: dict[str, list[int]] = {}
     writers: dict[str, int] = {}
@@ -153,7 +109,7 @@ def _look_at(blocks: Mapping[str, Block], units: Sequence[Unit], costs: Costs, s
                 writers[use.block] = writers.get(use.block, 0) + 1
         for other in unit.before:
             followers[other].append(index)
-    return _Step(
+    return Step(
         blocks,
         units,
         users,
@@ -168,8 +124,8 @@ def _look_at(blocks: Mapping[str, Block], units: Sequence[Unit], costs: Costs, s
     )
 
 
-class _Scheduler:
-    def __init__(self, step: _Step, costs: Costs, order: Order) -> None:
+class Scheduler:
+    def __init__(self, step: Step, costs: Costs, order: Order) -> None:
         self.step, self.costs, self.ahead, self.first = step, costs, order.ahead, order.first
         self.slack_cycles, self.slack_weight = order.slack
         self.blocks, self.units, self.goes_home = step.blocks, step.units, step.goes_home

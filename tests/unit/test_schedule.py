@@ -10,10 +10,16 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from tdco.codegen_c import generate_c, job_flags, waits
+from tdco.cost import default_costs
 from tdco.ir import Builder, Graph, TensorType, verify
+from tdco.layout import assign_layout
 from tdco.order import GEMM, KINDS, Touch, kind_of, order, touches
 from tdco.program import Buffer, Command, Copy, GemmJob, KernelCall, Ref, Schedule
+from tdco.schedule import Planned
+from tdco.search import schedule_units
+from tdco.tile import choose_tiling
 from tdco.transfer import Region
+from tdco.units import make_units
 from tdco_spec import JOB_FLAGS, get_config
 
 from .device import Compiled, Device, compile_graph, expected, integer_values, run_out_of_order, small, toy_ops
@@ -255,3 +261,24 @@ def test_a_partial_write_does_not_hide_an_older_reader() -> None:
     schedule = Schedule(buffers, tuple(Command(op, 0) for op in ops))
     ordered = order(schedule, {name: (name, 0) for name in buffers})
     assert [c.after for c in ordered.commands] == [(), (0,), (0,)]
+
+
+def test_the_least_memory_wins_where_cycles_hardly_differ() -> None:
+    graph = _chain(64)
+    graph, layout = assign_layout(graph)
+    costs = default_costs(CFG)
+    blocks, units = make_units(graph, layout, choose_tiling(graph, layout, costs), costs)
+    for share, winner in (
+        (1.005, 2),
+        (1.02, 0),
+    ):  # the third order looked at takes less memory, and so many cycles more
+        judged: list[Planned] = []
+
+        def judge(planned: Planned, judged: list[Planned] = judged, share: float = share) -> tuple[int, int]:
+            judged.append(planned)
+            few = len(judged) == 3
+            return (round(100_000 * share), 10) if few else (100_000 if len(judged) == 1 else 200_000, 20)
+
+        best = schedule_units(blocks, units, costs, (), judge)
+        assert best.commands == judged[winner].commands and len(best.tried) == len(judged) > 3
+        assert best.cycles == (100_000 if winner == 0 else 100_500)
