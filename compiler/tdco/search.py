@@ -17,8 +17,9 @@ NARROW_ORDERS = (Order(2), Order(1), Order(0))
 SLACKS = ((2000, 0.3), (4000, 0.1), (4000, 0.3))
 LOOSER_ORDERS = 2
 """The fastest orders, so many, are tried again with each of these."""
-CYCLES_FOR_BYTES = 1.01
-"""Of orders that take at most so many times the cycles of the fastest, the one that takes least memory is chosen."""
+HARDLY_SLOWER, BYTES_FOR_CYCLES = 1.01, 3
+"""Of orders that take at most so many times the cycles of the fastest, another is chosen for its memory, if it takes so
+many percent less of that for a percent of the cycles."""
 
 
 def schedule_units(
@@ -29,19 +30,20 @@ def schedule_units(
     judge: Callable[[Planned], tuple[int, int]],
 ) -> Planned:
     """The best order found. Storages in ``stay`` are read after the step, so what is written to them goes to L2.
-    ``judge`` gives the cycles and the bytes that an order takes: the fewest bytes win where cycles hardly differ.
+    ``judge`` gives the cycles and the bytes that an order takes; few bytes count where cycles hardly differ.
 
     Raises:
         TdcoError: a node's blocks do not fit L1.
     """
     found: dict[Order, Planned] = {}
-    taken_bytes: dict[Order, int] = {}
+    prices: dict[Order, float] = {}
     step = look_at(blocks, units, costs, stay)
 
     def look(order: Order) -> None:
         planned = Scheduler(step, costs, order).run()
-        cycles, taken_bytes[order] = judge(planned)
+        cycles, taken_bytes = judge(planned)
         found[order] = replace(planned, cycles=cycles)
+        prices[order] = cycles * max(1, taken_bytes) ** (1 / BYTES_FOR_CYCLES)
 
     for order in (*ORDERS, *NARROW_ORDERS):
         if found and order in NARROW_ORDERS:
@@ -58,6 +60,6 @@ def schedule_units(
             with suppress(NoRoom):
                 look(order._replace(slack=slack))
     tried = [(str(order), planned.cycles) for order, planned in found.items()]
-    enough = CYCLES_FOR_BYTES * min(planned.cycles for planned in found.values())
+    enough = HARDLY_SLOWER * min(planned.cycles for planned in found.values())
     quick = [order for order, planned in found.items() if planned.cycles <= enough]
-    return replace(found[min(quick, key=lambda order: (taken_bytes[order], found[order].cycles))], tried=tuple(tried))
+    return replace(found[min(quick, key=lambda order: prices[order])], tried=tuple(tried))
