@@ -22,7 +22,8 @@ def explain(planned: PlannedStep, costs: Costs) -> dict[str, Any]:
       loop) and how many ``tiles``; which operand of a product takes the engine's ``rows``; what was ``fused`` into it;
       whether it computes something ``again``; the bytes ``fetched`` into L1 for it, ``sent`` back to L2 and ``moved``
       between L2 and L3, and the ``home`` of its result: l1 if it never leaves;
-    - ``tried``: modelled cycles by how many nodes units might run ahead, and what came first; the fewest won;
+    - ``tried``: modelled cycles by order, if L2 had room for all, see ``schedule.Order``; the fewest won, or one of
+      hardly more in less memory;
     - ``busy``: modelled cycles by resource, and ``bound``, the resource that works most;
     - ``l3``: tensors at home in L3, with their bytes.
     """

@@ -132,8 +132,7 @@ def _with_l3(
         moved = order(moved, {**in_l1, **places})
         times = replay(moved, costs)
         if not best_cycles or times.cycles < best_cycles:
-            best = replace(moved, cycles=schedule.cycles + times.cycles - alone.cycles)
-            best_cycles = times.cycles
+            best, best_cycles = moved, times.cycles
         for name, share in waited_shares(moved, times).items():
             dearer[name] += share
     return best

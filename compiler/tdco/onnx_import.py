@@ -192,7 +192,7 @@ def _input_type(value: onnx.ValueInfoProto, batch: int | None) -> TensorType:
     if not tensor.HasField("shape"):
         raise TdcoError("has no shape", f"input {value.name}", "export the model with static shapes")
     fixed = [d.dim_value for d in tensor.shape.dim]
-    if batch and all(fixed) and fixed[:1] != [batch]:
+    if batch and fixed and all(fixed) and fixed[0] != batch:
         what = f"has the fixed shape {fixed}, so that its batch cannot be {batch}"
         raise TdcoError(what, f"input {value.name}", "export the model with a free first dimension")
     shape = tuple(n or batch or 1 for n in fixed)

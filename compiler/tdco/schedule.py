@@ -46,8 +46,8 @@ class NoRoom(Exception):
 class Planned:
     """Commands in issue order (without ``after``), the L1 buffers they use with their offsets, and the modelled cycles.
 
-    ``busy`` are the modelled cycles of engine, cores, copies in and copies out. ``tried``: how many nodes units might
-    run ahead, and the cycles, of every order that was looked at."""
+    ``busy`` are the modelled cycles of engine, cores, copies in and copies out. ``tried``: the cycles of every order
+    that was looked at. Cycles are the scheduler's until the order is judged."""
 
     commands: tuple[Command, ...]
     buffers: Mapping[str, Buffer]

@@ -14,8 +14,8 @@ from .units import Block, Unit
 ORDERS = (Order(24), Order(96, ENGINE), Order(12), Order(4, ENGINE), Order(24, RESULTS))
 NARROW_ORDERS = (Order(2), Order(1), Order(0))
 """Where the blocks in use do not fit L1 otherwise: the first that does."""
-SLACKS = ((2000, 0.3), (4000, 0.1), (4000, 0.3))
-LOOSER_ORDERS = 2
+SLACKS = ((2000, 0.3), (4000, 0.3))
+LOOSER_ORDERS = 3
 """The fastest orders, so many, are tried again with each of these."""
 HARDLY_SLOWER, BYTES_FOR_CYCLES = 1.01, 3
 """Of orders that take at most so many times the cycles of the fastest, another is chosen for its memory, if it takes so
@@ -54,8 +54,8 @@ def schedule_units(
             failure = e
     if not found:
         raise TdcoError(str(failure), "L1", "a configuration with more l1_bytes")
-    best = {planned.cycles: order for order, planned in reversed(found.items())}
-    for _, order in sorted(best.items())[:LOOSER_ORDERS]:
+    different = {planned.cycles: order for order, planned in reversed(found.items())}  # equal cycles: the same order
+    for order in [order for _, order in sorted(different.items()) if order.ahead][:LOOSER_ORDERS]:
         for slack in SLACKS:
             with suppress(NoRoom):
                 look(order._replace(slack=slack))

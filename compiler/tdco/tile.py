@@ -18,7 +18,7 @@ from tdco_spec import HwConfig
 from .cost import Costs
 from .domain import Domain, Loop, Operand, Tile
 from .errors import TdcoError
-from .ir import Graph
+from .ir import Graph, Node
 from .layout import Layout, is_view
 from .ops import get_op
 from .order import waits_for_jobs
@@ -51,9 +51,6 @@ TILES_IN_L1 = 6
 FEW_TILES = 16
 """Rather than more tiles of a node, tiles of up to a quarter of L1: each has commands of its own."""
 
-SMALL_BYTES = 16 << 10
-"""Of all operands of an update beside such ones that is not cut: its commands would take longer than its work."""
-
 BLOCKS_IN_L1 = 3
 """The same where rows, columns and sums are cut: one block at work, one on its way, results that wait."""
 
@@ -61,10 +58,12 @@ NEAR_NODES = 12
 """Nodes between two uses of a storage up to which it may stay in L1."""
 
 STREAMED = {"GemmUpdate": 4, "OuterSGD": 4, "ProductUpdate": 6}
-"""Updates of a weight by rows, each of which begins as soon as the last product is done with its rows, in large tiles,
-for their calls are what the step waits for: at most this part of L1."""
-LARGE_SHARE = 1 / 8
-"""Of L1: smaller weights are not worth that."""
+"""Updates of a weight by rows, in large tiles, for their calls are what the step waits for: at most this part of L1."""
+FOLLOWED_SHARE = 1 / 8
+"""Of L1: the last product with a weight so large is cut by the rows of such an update, which begins with the first."""
+SMALL_BYTES, SMALL_SHARE = 16 << 10, 4
+"""Of all operands of another update in such a step: it is not cut unless it is more than this part of L1, for its
+commands would take longer than its work."""
 
 SUMS, STREAM = "sums", "stream"
 """Ways to cut a node other than by its rows alone, see ``_way``."""
@@ -91,7 +90,7 @@ def choose_tiling(graph: Graph, layout: Layout, costs: Costs, parts: int = 4) ->
         if is_view(node):
             continue
         work = works[index] = describe(graph, layout, node, costs.whole_bytes, read)
-        way = _way(work, followed)
+        way = _way(graph, index, work, followed)
         key = (
             node.op,
             way,
@@ -104,25 +103,35 @@ def choose_tiling(graph: Graph, layout: Layout, costs: Costs, parts: int = 4) ->
     return _in_panels(works, chosen)
 
 
-def _followed(graph: Graph, layout: Layout, costs: Costs) -> frozenset[str]:
-    """Weights that are updated row by row, as soon as the last product is done with these."""
-    new = {value: layout.views[state].storage for state, value in graph.updates.items()}
-    return frozenset(
-        new[name]
-        for node in graph.nodes
-        if node.op in STREAMED
-        for name in node.outputs
-        if graph.type(name).bytes >= LARGE_SHARE * costs.cfg.l1_bytes
-    )
+def _followed(graph: Graph, layout: Layout, costs: Costs) -> frozenset[int]:
+    """The last product with each large weight that is then updated row by row, by its index."""
+    storages = {state: layout.views[state].storage for state in graph.state}
+    states = {value: storages[state] for state, value in graph.updates.items()}
+    found = set()
+    for index, node in enumerate(graph.nodes):
+        if not _streams(graph, node) or graph.type(node.outputs[0]).bytes < FOLLOWED_SHARE * costs.cfg.l1_bytes:
+            continue
+        for before in range(index - 1, -1, -1):
+            product = graph.nodes[before]
+            weight = product.inputs[1] if product.op == "MatMul" else ""
+            if weight and layout.views[weight].storage == states.get(node.outputs[-1]):
+                found.add(before)
+                break
+    return frozenset(found)
 
 
-def _way(work: Work, followed: Collection[str]) -> str:
-    """How a node is cut in a step with weights ``followed``: updates that stream in large tiles, or whole if small, and
-    the last products with these weights by the same rows."""
-    if work.node.op == "MatMul" and work.inputs[1] and work.inputs[1].view.storage in followed:
+def _streams(graph: Graph, node: Node) -> bool:
+    """Whether ``node`` updates a weight as the rows of it come: on the engine only where it has little to multiply."""
+    return node.op in STREAMED and (node.op != "GemmUpdate" or graph.type(node.inputs[0]).shape[1] == 1)
+
+
+def _way(graph: Graph, index: int, work: Work, followed: Collection[int]) -> str:
+    """How a node is cut in a step with products that are ``followed``: these along their sums, by the rows of the
+    updates, which stream in large tiles, or whole if small."""
+    if index in followed:
         return SUMS
     small = sum(prod(a.type.shape) * a.item_bytes for a in work.accesses if a) <= SMALL_BYTES
-    streams = work.node.op in STREAMED or (followed and small and get_op(work.node.op).update)
+    streams = _streams(graph, work.node) or (followed and small and get_op(work.node.op).update)
     return STREAM if streams else ""
 
 
@@ -149,7 +158,7 @@ def _run_fits(graph: Graph, work: Work, costs: Costs, parts: int, limit: int, wa
     few = [count for count in tiles if count <= FEW_TILES]
     shares = [*product((TILES_IN_L1, 4), few), *product((TILES_IN_L1, 2), tiles)]
     if way == STREAM:
-        shares = [(STREAMED.get(work.node.op, 4), count) for count in range(parts, MOST_TILES + 1, parts)]
+        shares = [(STREAMED.get(work.node.op, SMALL_SHARE), count) for count in range(parts, MOST_TILES + 1, parts)]
     fits: list[dict[str, int]] = []
     for sums in (False, True):
         if fits and not work.domain.dense:

@@ -34,6 +34,7 @@ def test_no_image_is_the_experiments() -> None:
         train, test = other_samples(data, 20, 25, seed)
         assert len(train.labels) == len(set(train.images.flat)) == 20 and len(test.labels) == 25
         assert not set(used) & set(train.images.flat) and not set(held_out(50, 25)) & set(test.images.flat)
+        assert not set(held_out(50, 40)) & set(other_samples(data, 20, 10, seed)[1].images.flat), "of more, too"
         assert (train.images.ravel() % 10 == train.labels).all() and (test.images.ravel() % 10 == test.labels).all()
     with pytest.raises(TdcoError, match="are left"):
         other_samples(data, 20, 26, 0)

@@ -267,9 +267,9 @@ BROKEN: dict[str, tuple[str, str, list[str | tuple[str, str]]]] = {
             "the address is in 1.relu",
         ],
     ),
-    "a kernel that does not wait for a job": (
+    "a kernel that does not wait for its jobs": (
         r"0x\w+, \{0, 0, 2, 0, 0\}\}, tdco_log_softmax_f16",
-        "0, {0, 0, 1, 0, 0}}, tdco_log_softmax_f16",  # but for the job before it
+        "0, {0, 0, 0, 0, 0}}, tdco_log_softmax_f16",
         [
             ("load of bytes an engine job under way writes", "read by a core of bytes nobody wrote"),  # or not yet
             "core ",

@@ -51,8 +51,8 @@ def show_choices(choices: dict[str, Any], recomputed: list[dict[str, Any]], more
         console.print(f"the step takes {more_cycles:,} modelled cycles more for it")
     for tensor, size in choices["l3"].items():
         console.print(f"in L3: {tensor}, {size:,} bytes")
-    tried = ", ".join(f"{nodes} nodes {cycles:,}" for nodes, cycles in choices["tried"].items())
-    console.print(f"modelled cycles by how far units may run ahead: {tried}")
+    tried = "; ".join(f"{order}: {cycles:,}" for order, cycles in choices["tried"].items())
+    console.print(f"modelled cycles by how many nodes units may run ahead, and what is preferred: {tried}")
     shares = ", ".join(f"{name} {100 * n / choices['cycles']:.0f} %" for name, n in choices["busy"].items())
     console.print(f"busy of {choices['cycles']:,} modelled cycles: {shares}; bound by: {choices['bound']}")
 

@@ -23,16 +23,18 @@ SEEDS = 10
 
 def other_samples(data: Dataset, samples: int, test: int, seed: int) -> tuple[Samples, Samples]:
     """``samples`` training images in an order drawn by ``seed``, none of them in the experiment's first ``SEEDS``
-    draws, and ``test`` held-out images that are not the experiment's.
+    draws of as many, and ``test`` held-out images, the last in their order, of which the experiment takes the first.
 
     Raises:
         TdcoError: so many are not left.
     """
     drawn = [subset(len(data.train_labels), samples, other) for other in range(SEEDS)]
     free = np.setdiff1d(np.arange(len(data.train_labels)), np.concatenate(drawn))
-    held = held_out(len(data.test_labels), 2 * test)[test:]
-    if len(free) < samples or len(held) < test:
-        raise TdcoError(f"{len(free)} and {len(held)} images are left", f"data {data.name}", "fewer --samples, --test")
+    images = len(data.test_labels)
+    if len(free) < samples or images < 2 * test:
+        what = f"{len(free)} images to train on and {images - test} held-out ones are left"
+        raise TdcoError(what, f"data {data.name}", "fewer --samples, --test")
+    held = held_out(images, images)[-test:]
     train = np.random.default_rng((seed, SUBSET + 1)).permutation(free)[:samples]
     return (
         Samples(data.train_images[train].astype(np.float32), data.train_labels[train]),
