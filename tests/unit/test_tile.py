@@ -112,3 +112,25 @@ def test_what_is_updated_tile_by_tile_is_fetched_by_tiles() -> None:
     relu, update = (describe(graph, layout, node, 40_000, read_storages(graph, layout)) for node in graph.nodes)
     assert relu.inputs[0] and relu.inputs[0].whole
     assert [a and a.whole for a in update.accesses] == [False, True, True, False]
+
+
+def test_the_last_product_before_an_update_of_rank_one_is_cut_by_its_rows() -> None:
+    """So that each block of the weight is multiplied and then updated; an earlier product is cut as any."""
+    b = Builder(name="backward")
+    x, dy, ok = (
+        b.input("x", TensorType((1, 128))),
+        b.input("dy", TensorType((1, 256))),
+        b.input("ok", TensorType((1,), "i32")),
+    )
+    column = b.add1("Transpose", [dy], {"perm": (1, 0)})
+    w, master = b.add_state("w", np.zeros((256, 128)), "f16"), b.add_state("w.master", np.zeros((256, 128)), "f32")
+    turned = b.add1("Transpose", [w], {"perm": (1, 0)})
+    b.outputs += [b.add1("MatMul", [x, turned], name="y"), b.add1("MatMul", [dy, w], name="dx")]
+    new = b.add("OuterSGD", [master, column, x, ok, ok], {"lr": 0.5, "loss_scale": 1.0})
+    b.updates |= dict(zip((master, w), new, strict=True))
+    graph, layout = assign_layout(verify(b.graph()))
+    found = {graph.nodes[i].outputs[0]: t.sizes for i, t in choose_tiling(graph, layout, default_costs(CFG)).items()}
+    rows = found[new[0]]["d0"]
+    assert found["y"]["k"] == 128 and found["y"]["n"] < 256
+    assert found["dx"]["n"] == 128 and found["dx"]["k"] < 256
+    assert rows < 256 and max(rows, found["dx"]["k"]) % min(rows, found["dx"]["k"]) == 0
